@@ -1,0 +1,1 @@
+//! Figures: this data plane beside its peers

@@ -1,0 +1,1 @@
+//! Every frame vector on the host and in the kernel

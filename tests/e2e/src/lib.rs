@@ -1,0 +1,1 @@
+//! One promise a file: the real binaries in the lab

@@ -1,0 +1,1 @@
+//! Frames by name: builders, actors and vectors that every test shares

@@ -1,0 +1,1 @@
+//! Hosts as network namespaces, an underlay between them, guests in three sizes

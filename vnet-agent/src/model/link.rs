@@ -1,0 +1,38 @@
+//! What is a link?
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use vnet_common::addr::Cookie;
+
+/// This host's end of an overlay edge to another agent, over UDP and in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    /// What people call it; unique on this host.
+    pub name: String,
+    /// The underlay address of the other end.
+    pub remote: IpAddr,
+    /// The networks whose frames may cross, by name.
+    pub networks: Vec<String>,
+    /// The secret both ends share; none makes the link `plain`: bare Geneve to an endpoint that
+    /// is not ours, believed by its address alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<Cookie>,
+    /// Whether frames for everyone cross it.
+    pub flood: Flooding,
+}
+
+/// Which frames for many (broadcast, multicast, unknown destinations under a `flood` rule) a link
+/// takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Flooding {
+    /// Those of this host's own ports: right for a full mesh, where every agent hears it once.
+    #[default]
+    FromPorts,
+    /// Those of other links too: right for a star or a tree, wrong wherever links form a ring.
+    Always,
+    /// None.
+    Never,
+}

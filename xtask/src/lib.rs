@@ -1,0 +1,1 @@
+//! What other crates may call: building the kernel object.

@@ -1,0 +1,2 @@
+//! Every developer verb of the repository.
+fn main() {}
