@@ -1,0 +1,80 @@
+//! How is a frame sent over a link? Maps `LINKS` and `SENDERS`, by link id.
+
+use super::plain;
+use crate::addr::LinkId;
+
+/// Room for outer headers: Ethernet 14, IPv6 40, UDP 8, Geneve 8, option 20.
+pub const HEADER_ROOM: usize = 90;
+
+plain! {
+    /// Everything before the inner frame, prepared whole, and where to send it.
+    ///
+    /// Written by the agent, whenever the next hop changes too; read by the programs. Lengths,
+    /// the outer TTL, the IPv4 checksum, the UDP source port and, in the option, stream, sequence
+    /// and send time are filled in for each frame.
+    pub struct LinkEntry[128] {
+        /// The device to send on; 0 where the next hop is not known.
+        pub device: u32,
+        /// The link's place in `LEDGERS`.
+        pub ledger: u32,
+        /// Bits of [`LinkEntry::IPV6`] and the others.
+        pub flags: u32,
+        /// The largest inner frame, Ethernet header included, that fits through the underlay.
+        pub frame_bytes_max: u32,
+        /// One's complement sum of the IPv4 header with length, TTL and checksum zero.
+        pub ipv4_sum: u32,
+        /// Outer Ethernet, IP, UDP and Geneve headers and the option, from the start.
+        pub header: [u8; HEADER_ROOM],
+        /// Zero.
+        pub _pad: [u8; 18],
+    }
+}
+
+impl LinkEntry {
+    /// The slot is in use.
+    pub const UP: u32 = 1;
+    /// IPv6 outside.
+    pub const IPV6: u32 = 2;
+    /// Without the option: the other end is not ours.
+    pub const PLAIN: u32 = 4;
+    /// Every frame carries its send time.
+    pub const STAMP: u32 = 8;
+
+    /// A link that is not there.
+    pub const NONE: Self = Self {
+        device: 0,
+        ledger: 0,
+        flags: 0,
+        frame_bytes_max: 0,
+        ipv4_sum: 0,
+        header: [0; HEADER_ROOM],
+        _pad: [0; 18],
+    };
+
+    /// Bytes of outer headers for links of this kind, outer Ethernet included.
+    pub const fn header_bytes(flags: u32) -> usize {
+        match (flags & Self::IPV6 != 0, flags & Self::PLAIN != 0) {
+            (false, false) => 70,
+            (false, true) => 50,
+            (true, false) => 90,
+            (true, true) => 70,
+        }
+    }
+}
+
+plain! {
+    /// What one CPU has sent over a link: the count doubles as the sequence in the option, so
+    /// that CPUs share no counter.
+    ///
+    /// Written by the programs, per CPU.
+    pub struct Sender[8] {
+        /// Packets with an option, probes excepted; the low 24 bits are the next sequence.
+        pub sequence: u64,
+    }
+}
+
+/// The largest number of links that the tables may be made for.
+pub const LINKS_MAX: u32 = 4096;
+
+/// The first link id; ids are dense from here.
+pub const FIRST: LinkId = LinkId(0);

@@ -1,0 +1,38 @@
+//! IPv6 (RFC 8200, section 3).
+//!
+//! ```text
+//! | version 6, class, flow label 4 | payload length 2 | next header | hop limit |
+//! | source 16 | destination 16 |
+//! ```
+
+use super::header;
+
+header! {
+    /// The header; extension headers are not read.
+    pub struct Ipv6[40] {
+        /// 6 in the high 4 bits, traffic class, flow label.
+        pub version_and_flow: [u8; 4],
+        /// Bytes after this header.
+        pub payload_length: [u8; 2],
+        /// What follows.
+        pub next_header: u8,
+        /// Hops left.
+        pub hop_limit: u8,
+        /// Who sends.
+        pub source: [u8; 16],
+        /// Who receives.
+        pub destination: [u8; 16],
+    }
+}
+
+impl Ipv6 {
+    /// Whether the version is 6.
+    #[inline(always)]
+    pub const fn is_version_6(&self) -> bool {
+        let [first, ..] = self.version_and_flow;
+        first & 0xf0 == 0x60
+    }
+}
+
+/// A fragment header follows (RFC 8200, section 4.5).
+pub const FRAGMENT: u8 = 44;

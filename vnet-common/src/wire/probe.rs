@@ -1,0 +1,33 @@
+//! The echo probe: a Geneve control packet (O bit) with the link option and this behind it.
+//!
+//! ```text
+//! | kind | 0 3 | sequence 4 | sent, ns 8 | answered, ns 8 |
+//! ```
+//!
+//! The underlay program of the other end answers it in place, so that a link is alive when its
+//! data plane is, agent or no agent.
+
+use super::header;
+
+header! {
+    /// The probe.
+    pub struct Probe[24] {
+        /// [`Probe::REQUEST`] or [`Probe::REPLY`].
+        pub kind: u8,
+        /// Zero.
+        pub _pad: [u8; 3],
+        /// The asker's number for it.
+        pub sequence: [u8; 4],
+        /// The asker's clock when it asked, ns; sent back as it came.
+        pub sent_ns: [u8; 8],
+        /// The answerer's monotonic clock when it answered, ns; zero in a request.
+        pub answered_ns: [u8; 8],
+    }
+}
+
+impl Probe {
+    /// Please answer.
+    pub const REQUEST: u8 = 1;
+    /// The answer.
+    pub const REPLY: u8 = 2;
+}

@@ -1,0 +1,121 @@
+//! The header between the programs and the agent, on the agent's tap.
+//!
+//! ```text
+//! | destination 6 | source 6 | type 0x88b5 | kind | hop limit |
+//! | network 4 | port 4 | link 4 | origin | 0 3 |
+//! ```
+//!
+//! It begins like an Ethernet header, so that a capture on the tap shows it as what it is. Numbers
+//! are in host order: it never leaves the host.
+
+use super::header;
+use crate::addr::{LinkId, Mac, NetworkId, PortId};
+use crate::table::flow::Origin;
+
+header! {
+    /// The header.
+    pub struct Slow[32] {
+        /// [`Slow::AGENT`].
+        pub destination: Mac,
+        /// [`Slow::AGENT`].
+        pub source: Mac,
+        /// [`super::ethernet::LOCAL`].
+        pub ethertype: [u8; 2],
+        /// [`Slow::FRAME`] and the others.
+        pub kind: u8,
+        /// Hops left: what the outer TTL of a copy will be.
+        pub hop_limit: u8,
+        network: [u8; 4],
+        port: [u8; 4],
+        link: [u8; 4],
+        origin: u8,
+        _pad: [u8; 3],
+    }
+}
+
+impl Slow {
+    /// Both addresses: locally administered, the letters of "vnet".
+    pub const AGENT: Mac = Mac([0x02, 0x76, 0x6e, 0x65, 0x74, 0x00]);
+
+    /// To the agent: a frame for many, or for an unknown station.
+    pub const FRAME: u8 = 1;
+    /// To the agent: the answer to a probe (a [`super::probe::Probe`] follows).
+    pub const PROBE_REPLY: u8 = 2;
+    /// From the agent: into this port.
+    pub const DELIVER: u8 = 3;
+    /// From the agent: out over this link.
+    pub const SEND: u8 = 4;
+    /// From the agent: a [`super::probe::Probe`] out over this link.
+    pub const PROBE: u8 = 5;
+
+    /// A header for a frame that came from `origin`.
+    #[inline(always)]
+    pub const fn to_agent(kind: u8, hop_limit: u8, network: NetworkId, origin: Origin) -> Self {
+        let (port, link, code) = match (origin.as_port(), origin.as_link()) {
+            (Some(PortId(port)), _) => (port, 0, 1),
+            (_, Some(LinkId(link))) => (0, link, 2),
+            _ => (0, 0, 3),
+        };
+        Self::with(kind, hop_limit, network, port, link, code)
+    }
+
+    /// A header for a frame that the agent puts into a port.
+    pub const fn deliver(network: NetworkId, port: PortId) -> Self {
+        Self::with(Self::DELIVER, 0, network, port.0, 0, 3)
+    }
+
+    /// A header for a frame, or a probe, that the agent sends over a link.
+    pub const fn send(kind: u8, hop_limit: u8, network: NetworkId, link: LinkId) -> Self {
+        Self::with(kind, hop_limit, network, 0, link.0, 3)
+    }
+
+    #[inline(always)]
+    const fn with(kind: u8, hop_limit: u8, network: NetworkId, port: u32, link: u32, origin: u8) -> Self {
+        Self {
+            destination: Self::AGENT,
+            source: Self::AGENT,
+            ethertype: super::ethernet::LOCAL,
+            kind,
+            hop_limit,
+            network: network.get().to_ne_bytes(),
+            port: port.to_ne_bytes(),
+            link: link.to_ne_bytes(),
+            origin,
+            _pad: [0; 3],
+        }
+    }
+
+    /// The network, or nothing where the header is not ours.
+    #[inline(always)]
+    pub const fn network(&self) -> Option<NetworkId> {
+        NetworkId::new(u32::from_ne_bytes(self.network))
+    }
+
+    /// Where the frame came from.
+    #[inline(always)]
+    pub const fn origin(&self) -> Origin {
+        match self.origin {
+            1 => Origin::port(self.port()),
+            2 => Origin::link(self.link()),
+            _ => Origin::AGENT,
+        }
+    }
+
+    /// The port, of a frame from one or to one.
+    #[inline(always)]
+    pub const fn port(&self) -> PortId {
+        PortId(u32::from_ne_bytes(self.port))
+    }
+
+    /// The link, likewise.
+    #[inline(always)]
+    pub const fn link(&self) -> LinkId {
+        LinkId(u32::from_ne_bytes(self.link))
+    }
+
+    /// Whether it begins as it must.
+    #[inline(always)]
+    pub fn is_ours(&self) -> bool {
+        self.destination == Self::AGENT && self.ethertype == super::ethernet::LOCAL
+    }
+}

@@ -1,0 +1,2 @@
+//! kernel object
+fn main() {}
