@@ -1,10 +1,11 @@
 //! What is wanted of this host, all of it?
 
+use std::fmt;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Link, Network, Port, Rule};
+use super::{DeviceMatch, Link, Network, Port, Rule};
 
 /// Everything that reconciliation brings about on this host.
 ///
@@ -26,6 +27,30 @@ pub struct Configuration {
     pub limits: Limits,
 }
 
+impl Configuration {
+    /// The network of this name.
+    pub fn network(&self, name: &str) -> Option<&Network> {
+        self.networks.iter().find(|network| network.name == name)
+    }
+
+    /// The link of this name.
+    pub fn link(&self, name: &str) -> Option<&Link> {
+        self.links.iter().find(|link| link.name == name)
+    }
+
+    /// The entry that takes in the device of this name, and its place in `ports`: exact names win
+    /// over patterns, earlier patterns over later.
+    pub fn port_for(&self, device: &str) -> Option<(usize, &Port)> {
+        let is_name = |port: &Port| matches!(port.device, DeviceMatch::Name(_));
+        let meant = |port: &Port| port.device.matches(device);
+        let mut ports = self.ports.iter().enumerate();
+        ports
+            .clone()
+            .find(|(_, port)| is_name(port) && meant(port))
+            .or_else(|| ports.find(|(_, port)| !is_name(port) && meant(port)))
+    }
+}
+
 /// Where overlay packets enter and leave this host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -36,6 +61,15 @@ pub struct Underlay {
     pub udp_port: u16,
 }
 
+/// The UDP port of Geneve (RFC 8926, section 3.3).
+pub const UDP_PORT_DEFAULT: u16 = 6081;
+
+impl fmt::Display for Underlay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, UDP port {}", self.on, self.udp_port)
+    }
+}
+
 /// How the settings name the underlay.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -44,6 +78,15 @@ pub enum UnderlayMatch {
     Device(String),
     /// By an address of this host; the device that has it is used.
     Address(IpAddr),
+}
+
+impl fmt::Display for UnderlayMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Device(name) => write!(f, "device {name}"),
+            Self::Address(address) => write!(f, "address {address}"),
+        }
+    }
 }
 
 /// How large the kernel's tables are. They are made once: a change of these needs a teardown.
@@ -62,8 +105,39 @@ pub struct Limits {
     pub flows: u32,
 }
 
+impl Limits {
+    /// The most that `ports`, `links` and `networks` may each be: one ledger of counters apiece.
+    pub const ITEMS_MAX: u32 = 4096;
+    /// The most that `rules` may be: about 120 MB of kernel memory.
+    pub const RULES_MAX: u32 = 1 << 20;
+    /// The most that `flows` may be.
+    pub const FLOWS_MAX: u32 = 1 << 22;
+}
+
+impl fmt::Display for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            ports,
+            links,
+            networks,
+            rules,
+            flows,
+        } = self;
+        write!(
+            f,
+            "{ports} ports, {links} links, {networks} networks, {rules} rules, {flows} flows"
+        )
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Self { ports: 256, links: 256, networks: 64, rules: 131_072, flows: 65_536 }
+        Self {
+            ports: 256,
+            links: 256,
+            networks: 64,
+            rules: 131_072,
+            flows: 65_536,
+        }
     }
 }

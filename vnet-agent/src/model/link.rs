@@ -1,5 +1,6 @@
 //! What is a link?
 
+use std::fmt;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,37 @@ pub struct Link {
     pub flood: Flooding,
 }
 
+impl Link {
+    /// Whether it is bare Geneve, without a cookie.
+    pub const fn is_plain(&self) -> bool {
+        self.cookie.is_none()
+    }
+
+    /// Whether frames of this network may cross.
+    pub fn carries(&self, network: &str) -> bool {
+        self.networks.iter().any(|name| name == network)
+    }
+}
+
+/// Without the cookie, so that it may go into logs.
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            name,
+            remote,
+            networks,
+            flood,
+            ..
+        } = self;
+        let plain = if self.is_plain() { ", plain" } else { "" };
+        write!(
+            f,
+            "{name} to {remote} for {}, flood {flood}{plain}",
+            networks.join(", ")
+        )
+    }
+}
+
 /// Which frames for many (broadcast, multicast, unknown destinations under a `flood` rule) a link
 /// takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -35,4 +67,14 @@ pub enum Flooding {
     Always,
     /// None.
     Never,
+}
+
+impl fmt::Display for Flooding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::FromPorts => "from-ports",
+            Self::Always => "always",
+            Self::Never => "never",
+        })
+    }
 }

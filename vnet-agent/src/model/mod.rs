@@ -4,13 +4,24 @@
 //! with the kernel's tables. Nothing here does I/O.
 
 pub mod configuration;
+pub mod diff;
+mod edit;
+mod effective;
+pub mod host;
 pub mod link;
+pub mod mtu;
 pub mod network;
+pub mod next_hop;
 pub mod port;
+pub mod problem;
 pub mod rule;
+pub mod suggest;
+pub mod validate;
 
 pub use configuration::Configuration;
+pub use edit::DeletedLink;
 pub use link::{Flooding, Link};
 pub use network::Network;
-pub use port::{Addresses, DeviceMatch, Port};
+pub use port::{Addresses, Device, DeviceMatch, Port};
+pub use problem::{ConfigurationError, Refusal};
 pub use rule::{Rule, RuleOrigin, Target};

@@ -1,5 +1,7 @@
 //! What is a network?
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use vnet_common::addr::NetworkId;
 
@@ -11,4 +13,10 @@ pub struct Network {
     pub name: String,
     /// What the wire calls it; unique on this host, and the same on every host.
     pub id: NetworkId,
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (id {})", self.name, self.id)
+    }
 }

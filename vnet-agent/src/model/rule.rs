@@ -1,5 +1,7 @@
 //! What is a rule?
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use vnet_common::rule::{Destination, Source};
 
@@ -27,6 +29,19 @@ impl Rule {
     }
 }
 
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            network,
+            source,
+            destination,
+            to,
+            ..
+        } = self;
+        write!(f, "{network}: {source} -> {destination} = {to}")
+    }
+}
+
 /// Where a rule sends a frame.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -39,6 +54,17 @@ pub enum Target {
     Flood,
     /// Nowhere: dropped, and counted under its own reason.
     Drop,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Link(name) => write!(f, "link {name}"),
+            Self::Port(device) => write!(f, "port {device}"),
+            Self::Flood => f.write_str("flood"),
+            Self::Drop => f.write_str("drop"),
+        }
+    }
 }
 
 /// Who wants a rule.
