@@ -1,0 +1,145 @@
+//! Which interfaces, links and rules are there, and do they do their work?
+
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use vnet_common::addr::Mac;
+use vnet_common::rule::{Destination, Source};
+
+use crate::model::{Addresses, Flooding, RuleOrigin, Target};
+
+/// A device that is a port, should be one, or could be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// The device's name.
+    pub name: String,
+    /// The kernel's number of it; nothing where there is no such device now.
+    pub ifindex: Option<u32>,
+    /// The network it belongs to; nothing where no port entry takes it in.
+    pub network: Option<String>,
+    /// The source addresses that its entry allows.
+    pub addresses: Option<Addresses>,
+    /// The address that was learned, where the entry says so and a frame has come.
+    pub learned: Option<Mac>,
+    /// Which program takes its frames, and how (`xdp (native)`).
+    pub door: Option<String>,
+    /// The device's MTU.
+    pub mtu_bytes: Option<u32>,
+    /// The MTU that the guest must use; nothing where nothing limits it.
+    pub guest_mtu_bytes: Option<u32>,
+    /// Whether the device is up; nothing where there is none.
+    pub up: Option<bool>,
+    /// What it does.
+    pub state: InterfaceState,
+    /// Why it is in that state, or what to do about it.
+    pub note: Option<String>,
+}
+
+/// What a device does for the overlay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InterfaceState {
+    /// It is a port and its frames are forwarded.
+    Forwarding,
+    /// It is a port, and the device is down.
+    Down,
+    /// A port entry names it, and there is no such device.
+    Absent,
+    /// A port entry takes it in, and that did not work.
+    Failed,
+    /// No port entry takes it in.
+    Free,
+    /// Overlay packets enter and leave by it.
+    Underlay,
+}
+
+impl fmt::Display for InterfaceState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Forwarding => "forwarding",
+            Self::Down => "down",
+            Self::Absent => "absent",
+            Self::Failed => "failed",
+            Self::Free => "free",
+            Self::Underlay => "underlay",
+        })
+    }
+}
+
+/// A link, as it is now. Its cookie is not shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkStatus {
+    /// Its name.
+    pub name: String,
+    /// Its place in the agent's tables.
+    pub id: u32,
+    /// The underlay address of the other end.
+    pub remote: IpAddr,
+    /// The networks that may cross, by name.
+    pub networks: Vec<String>,
+    /// Bare Geneve, without a cookie.
+    pub plain: bool,
+    /// Which frames for many it takes.
+    pub flood: Flooding,
+    /// Whether frames can leave over it.
+    pub state: LinkState,
+    /// Why it is in that state.
+    pub note: Option<String>,
+    /// The device that its packets leave by.
+    pub device: Option<String>,
+    /// Whom that device hands them to.
+    pub next_hop_mac: Option<Mac>,
+    /// The underlay address of this end.
+    pub source: Option<IpAddr>,
+    /// The MTU that it leaves to guests.
+    pub guest_mtu_bytes: Option<u32>,
+    /// Frames sent.
+    pub sent_packets: u64,
+    /// Their bytes, outer headers not included.
+    pub sent_bytes: u64,
+    /// Frames received.
+    pub received_packets: u64,
+    /// Their bytes, outer headers not included.
+    pub received_bytes: u64,
+}
+
+/// Whether frames can leave over a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkState {
+    /// Its next hop is known.
+    Up,
+    /// No route, no device, or a neighbour that does not answer.
+    Unresolved,
+}
+
+impl fmt::Display for LinkState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Up => "up",
+            Self::Unresolved => "unresolved",
+        })
+    }
+}
+
+/// A rule, as it is now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleStatus {
+    /// Its network.
+    pub network: String,
+    /// Which senders it is about.
+    pub source: Source,
+    /// Which receivers it is about.
+    pub destination: Destination,
+    /// Where such frames go.
+    pub to: Target,
+    /// Who wants it.
+    pub origin: RuleOrigin,
+    /// 0 (weakest) to 11 (strongest).
+    pub strength: u8,
+    /// Whether it can do what it says now.
+    pub resolved: bool,
+    /// Why it cannot (its port is absent, its link unresolved).
+    pub note: Option<String>,
+}

@@ -1,0 +1,245 @@
+//! What can be asked of the agent, and what does it answer?
+//!
+//! Plain values, used by both ends: [`http`] turns requests on the agent's socket into [`Ask`]s
+//! and sends them to the one task that owns all state; `vnetctl` reads the answers. Nothing here
+//! knows how an answer comes about.
+//!
+//! In JSON, names are in snake case, units come last, what is not known is `null`, addresses are
+//! text (`52:54:00:12:34:56`), counters are numbers. Fields may be added under the same `/v1`;
+//! none is renamed or removed there.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+use vnet_common::rule::{Destination, Source};
+
+use crate::model::{self, Configuration};
+
+pub mod count;
+pub mod inventory;
+pub mod place;
+pub mod status;
+pub mod trace;
+
+pub use count::{AgentStats, Drop, Flow, FlowSort, Flows, LedgerValues, SideStats, Stats};
+pub use inventory::{Interface, InterfaceState, LinkState, LinkStatus, RuleStatus};
+pub use place::Place;
+pub use status::{
+    EntriesStatus, LinksSummary, NetworkStatus, Problem, Severity, Status, TableFill,
+    UnderlayStatus,
+};
+pub use trace::{FrameBytes, HostRun, KernelRun, TraceReport, TraceRequest, TraceStep, Verdict};
+
+/// How many asks may wait for the agent's task; further ones are refused as unavailable.
+pub const ASKS_WAITING_MAX: usize = 64;
+
+/// How many flows are listed where the asker does not say.
+pub const FLOWS_LIMIT_DEFAULT: usize = 100;
+
+/// Where the agent listens, where the settings say nothing.
+pub const SOCKET_DEFAULT: &str = "/run/vnet/agent.sock";
+
+/// One question or command, and where its answer goes.
+///
+/// The asker may have gone away when the answer is ready: sending it then fails, and that is fine.
+#[derive(Debug)]
+pub struct Request {
+    /// What is asked.
+    pub ask: Ask,
+    /// Takes the answer, once.
+    pub reply: oneshot::Sender<Result<Answer, Refusal>>,
+}
+
+/// What can be asked. Names are those of the settings file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Is all well? Answered by [`Answer::Status`].
+    Status,
+    /// Which devices are ports, or could be? Answered by [`Answer::Interfaces`].
+    Interfaces,
+    /// Which links are there? Answered by [`Answer::Links`].
+    Links,
+    /// Add a link. Answered by [`Answer::Change`]; a conflict where the name is taken by another
+    /// link, no change where exactly this one is there.
+    AddLink(model::Link),
+    /// Delete a link. Answered by [`Answer::Change`]; not found where there is none.
+    DeleteLink {
+        /// Its name.
+        name: String,
+        /// Even where rules lead to it: they stay, and their frames are dropped and counted.
+        /// Otherwise such a link is a conflict.
+        force: bool,
+    },
+    /// Which rules are there, strongest first? Answered by [`Answer::Rules`].
+    Rules {
+        /// Those of one network only; not found where there is no such network.
+        network: Option<String>,
+    },
+    /// Add a rule, or replace the one with the same network, source and destination. Answered by
+    /// [`Answer::Change`].
+    AddRule(model::Rule),
+    /// Delete a rule. Answered by [`Answer::Change`]; not found where there is none.
+    DeleteRule {
+        /// Its network.
+        network: String,
+        /// Its source.
+        source: Source,
+        /// Its destination.
+        destination: Destination,
+    },
+    /// What became of all frames? Answered by [`Answer::Stats`].
+    Stats,
+    /// Which flows are there, largest first? Answered by [`Answer::Flows`].
+    Flows {
+        /// Those of one network only; not found where there is no such network.
+        network: Option<String>,
+        /// How many at most.
+        limit: usize,
+        /// What "largest" means.
+        sort: FlowSort,
+    },
+    /// What was dropped, where and why? Answered by [`Answer::Drops`] ([`Stats::drops`] makes it).
+    Drops {
+        /// With those that never happened.
+        all: bool,
+    },
+    /// Which way would this frame go? Answered by [`Answer::Trace`].
+    Trace(TraceRequest),
+    /// What is wanted of this host? Answered by [`Answer::Configuration`].
+    Configuration,
+}
+
+/// What the agent answers; each belongs to one or more [`Ask`]s. In JSON only the value inside.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// To [`Ask::Status`].
+    Status(Box<Status>),
+    /// To [`Ask::Interfaces`].
+    Interfaces(Vec<Interface>),
+    /// To [`Ask::Links`].
+    Links(Vec<LinkStatus>),
+    /// To [`Ask::Rules`].
+    Rules(Vec<RuleStatus>),
+    /// To everything that changes the configuration.
+    Change(Change),
+    /// To [`Ask::Stats`].
+    Stats(Stats),
+    /// To [`Ask::Flows`].
+    Flows(Flows),
+    /// To [`Ask::Drops`].
+    Drops(Vec<Drop>),
+    /// To [`Ask::Trace`].
+    Trace(Box<TraceReport>),
+    /// To [`Ask::Configuration`]; with the links' cookies.
+    Configuration(Box<Configuration>),
+}
+
+/// What a change did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// What happened to the configuration.
+    pub outcome: ChangeOutcome,
+    /// What was changed, in words without secrets (`link to-two to 10.0.0.2 for blue`).
+    pub subject: String,
+    /// What the asker should know besides: a next hop not known yet, rules left without a link.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+/// What happened to the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeOutcome {
+    /// It is there now and was not before.
+    Added,
+    /// It took the place of another.
+    Replaced,
+    /// It was there already, exactly so.
+    Unchanged,
+    /// It is gone.
+    Deleted,
+}
+
+impl fmt::Display for ChangeOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Added => "added",
+            Self::Replaced => "replaced",
+            Self::Unchanged => "unchanged",
+            Self::Deleted => "deleted",
+        })
+    }
+}
+
+/// Why an ask was not answered. The configuration is as before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// Of which kind.
+    pub kind: RefusalKind,
+    /// What is wrong, in one sentence that names the thing.
+    pub message: String,
+    /// What to do about it.
+    pub cure: Option<String>,
+}
+
+/// The kinds of refusals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalKind {
+    /// What was named is not there (404).
+    NotFound,
+    /// It does not go with what is there (409).
+    Conflict,
+    /// The request makes no sense (400, and 405, 413, 415 of HTTP).
+    Invalid,
+    /// Not now (503).
+    Unavailable,
+    /// The agent's own mistake, or the kernel's (500).
+    Internal,
+}
+
+impl Refusal {
+    /// A refusal without a cure.
+    pub fn new(kind: RefusalKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            cure: None,
+        }
+    }
+
+    /// What was named is not there.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(RefusalKind::NotFound, message)
+    }
+
+    /// It does not go with what is there.
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self::new(RefusalKind::Conflict, message)
+    }
+
+    /// The request makes no sense.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(RefusalKind::Invalid, message)
+    }
+
+    /// Not now.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(RefusalKind::Unavailable, message)
+    }
+
+    /// The agent's own mistake, or the kernel's.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(RefusalKind::Internal, message)
+    }
+
+    /// The same with what to do about it.
+    #[must_use]
+    pub fn cure(mut self, cure: impl Into<String>) -> Self {
+        self.cure = Some(cure.into());
+        self
+    }
+}
