@@ -1,0 +1,120 @@
+//! What does the file say about the agent itself? Section `[agent]`.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use toml::de::{DeTable, DeValue};
+
+use super::read::{Reader, Section, Wrong, text};
+use crate::model::problem::{Item, check_name};
+
+/// What concerns the agent itself and not the networks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AgentSettings {
+    /// What people call this agent; by default the host's name.
+    pub name: String,
+    /// Where clients find it: a Unix socket.
+    pub socket: PathBuf,
+    /// Whose members may use the socket, besides root.
+    pub socket_group: Option<String>,
+    /// Where the data plane is pinned; on a bpf file system.
+    pub pin_directory: PathBuf,
+    /// Where the agent keeps what changed at run time.
+    pub state_directory: PathBuf,
+    /// The tap that the slow path goes through; the agent makes it.
+    pub slow_path_device: String,
+}
+
+/// The largest path of a Unix socket: the kernel's 108 bytes hold a terminating zero too.
+const SOCKET_BYTES_MAX: usize = 107;
+
+impl Default for AgentSettings {
+    fn default() -> Self {
+        Self {
+            name: host_name(),
+            socket: "/run/vnet/agent.sock".into(),
+            socket_group: None,
+            pin_directory: "/sys/fs/bpf/vnet".into(),
+            state_directory: "/var/lib/vnet".into(),
+            slow_path_device: "vnet-slow".to_owned(),
+        }
+    }
+}
+
+/// The host's name, or a filler where it has none that will do.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if check_name(name).is_ok() { name } else { "localhost" }.to_owned()
+}
+
+pub(super) fn read(document: &DeTable<'_>, reader: &mut Reader) -> AgentSettings {
+    let keys = [
+        "name",
+        "socket",
+        "socket_group",
+        "pin_directory",
+        "state_directory",
+        "slow_path_device",
+    ];
+    let default = AgentSettings::default();
+    let Some(section) = reader.section(document, Item::Agent, &keys) else { return default };
+    let name = reader.read(section, "name", |value| {
+        plain_name(text(value, "\"host-one\"")?, "an agent's name")
+    });
+    let socket_group = reader.read(section, "socket_group", |value| {
+        plain_name(text(value, "\"vnet\"")?, "a group's name").map(Some)
+    });
+    let device = reader.read(section, "slow_path_device", |value| {
+        text(value, "\"vnet-slow\"").map(str::to_owned)
+    });
+    AgentSettings {
+        name: name.or(default.name),
+        socket: path(reader, section, "socket", default.socket, SOCKET_BYTES_MAX),
+        socket_group: socket_group.or(None),
+        pin_directory: path(reader, section, "pin_directory", default.pin_directory, PATH_MAX),
+        state_directory: path(reader, section, "state_directory", default.state_directory, PATH_MAX),
+        slow_path_device: device.or(default.slow_path_device),
+    }
+}
+
+/// Shorter than the kernel's 4,096 bytes by room for the names of what lies in a directory.
+const PATH_MAX: usize = 3072;
+
+fn plain_name(name: &str, what: &str) -> Result<String, Wrong> {
+    match check_name(name) {
+        Ok(()) => Ok(name.to_owned()),
+        Err(why) => Err(Wrong {
+            message: format!("{name:?} {why}"),
+            cure: format!(
+                "{what} has 1 to 63 letters, digits, '-', '_' and '.', and begins with a letter or digit"
+            ),
+        }),
+    }
+}
+
+fn path(
+    reader: &mut Reader,
+    section: Section<'_>,
+    key: &'static str,
+    default: PathBuf,
+    bytes_max: usize,
+) -> PathBuf {
+    let parse = |value: &DeValue<'_>| {
+        let example = format!("\"{}\"", default.display());
+        let path = text(value, &example)?;
+        let wrong = |message: String, cure: String| Err(Wrong { message, cure });
+        if !Path::new(path).is_absolute() {
+            wrong(format!("{path:?} is no absolute path"), format!("write it like this: {example}"))
+        } else if path.contains('\0') {
+            wrong("a path cannot have a zero character".to_owned(), "remove it".to_owned())
+        } else if path.len() > bytes_max {
+            let message = format!("the path is longer than {bytes_max} bytes");
+            wrong(message, "choose a shorter one".to_owned())
+        } else {
+            Ok(PathBuf::from(path))
+        }
+    };
+    let read = reader.read(section, key, parse);
+    read.or(default)
+}

@@ -1,0 +1,267 @@
+//! How is a mistake in the settings file shown?
+//!
+//! Input: findings, each a stretch of the text with a message. Output: errors with line, column
+//! and the offending line. Cookies are masked, since messages end in logs.
+
+use std::fmt;
+use std::ops::Range;
+
+use serde::Serialize;
+
+/// Something wrong in a stretch of the text.
+#[derive(Clone, Debug)]
+pub(super) struct Finding {
+    /// The bytes that it is about.
+    pub(super) span: Range<usize>,
+    /// Section and key, such as `link.remote`; empty where the notation itself is broken.
+    pub(super) key: String,
+    pub(super) message: String,
+    pub(super) cure: String,
+    /// The bytes that it conflicts with.
+    pub(super) earlier: Option<Range<usize>>,
+}
+
+impl Finding {
+    /// A mistake in the notation; `end` is the length of the text.
+    pub(super) fn syntax(error: &toml::de::Error, end: usize) -> Self {
+        Self {
+            span: error.span().unwrap_or(end..end),
+            key: String::new(),
+            message: error.message().to_owned(),
+            cure: syntax_cure(error.message()).to_owned(),
+            earlier: None,
+        }
+    }
+}
+
+fn syntax_cure(message: &str) -> &'static str {
+    let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    if says(&["duplicate key"]) {
+        "keep one of them; entries of which there are several have double brackets, as in [[link]]"
+    } else if says(&["must be quoted", "invalid float", "leading zero", "invalid datetime"]) {
+        "texts, addresses and cookies stand in quotes, as in remote = \"10.0.0.2\""
+    } else if says(&["unclosed", "invalid literal string", "invalid basic string"]) {
+        "close what has been opened: quotes, brackets"
+    } else if says(&["key with no value"]) {
+        "write key = value, or [section]"
+    } else {
+        "see https://toml.io for the notation"
+    }
+}
+
+/// A text, and where its lines begin.
+pub(super) struct Text<'t> {
+    text: &'t str,
+    starts: Vec<usize>,
+}
+
+impl<'t> Text<'t> {
+    pub(super) fn new(text: &'t str) -> Self {
+        let after_newlines = text.match_indices('\n').map(|(place, _)| place + 1);
+        Self { text, starts: std::iter::once(0).chain(after_newlines).collect() }
+    }
+
+    pub(super) const fn length(&self) -> usize {
+        self.text.len()
+    }
+
+    /// The number of the line that a byte is in, from 0.
+    fn line_of(&self, offset: usize) -> usize {
+        self.starts.partition_point(|&start| start <= offset).saturating_sub(1)
+    }
+
+    /// A line without its end.
+    fn line(&self, number: usize) -> &'t str {
+        let start = self.starts.get(number).copied().unwrap_or(self.text.len());
+        let end = self.starts.get(number + 1).copied().unwrap_or(self.text.len());
+        self.text.get(start..end).unwrap_or("").trim_end_matches(['\n', '\r'])
+    }
+
+    /// Line (from 0) of a byte, and how many characters stand before it there.
+    fn position(&self, offset: usize) -> (usize, usize) {
+        let number = self.line_of(offset);
+        let start = self.starts.get(number).copied().unwrap_or(0);
+        let before = self.text.as_bytes().get(start..offset.min(self.text.len())).unwrap_or(&[]);
+        // A span may begin inside of a character; count those that have begun.
+        (number, before.iter().filter(|&&byte| byte & 0xc0 != 0x80).count())
+    }
+}
+
+/// One mistake in a settings file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SettingsError {
+    /// The line, from 1.
+    pub line: usize,
+    /// The character in the line, from 1.
+    pub column: usize,
+    /// Section and key, such as `link.remote`; empty where the notation itself is broken.
+    pub key: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub cure: String,
+    /// The line that it conflicts with, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub other_line: Option<usize>,
+    /// The offending line as it is shown: cookies masked, what is too long cut.
+    pub text: String,
+    /// The characters of `text` that are meant.
+    #[serde(skip)]
+    marked: Range<usize>,
+}
+
+/// Everything that is wrong with a settings file, in the order of its lines; never empty.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SettingsErrors {
+    /// What the file is called.
+    #[serde(skip)]
+    pub file: String,
+    /// The mistakes.
+    pub errors: Vec<SettingsError>,
+}
+
+impl std::error::Error for SettingsErrors {}
+
+impl SettingsErrors {
+    pub(super) fn new(file: &str, text: &Text<'_>, mut findings: Vec<Finding>) -> Self {
+        findings.sort_by_key(|finding| finding.span.start);
+        let notation = |finding: &Finding| finding.key.is_empty();
+        // One slip of the pen makes the parser stumble several times in its line.
+        findings.dedup_by(|later, first| {
+            let line = |finding: &Finding| text.line_of(finding.span.start);
+            notation(later) && notation(first) && line(later) == line(first)
+        });
+        let errors = findings.into_iter().map(|finding| SettingsError::new(text, finding));
+        Self { file: file.to_owned(), errors: errors.collect() }
+    }
+}
+
+/// How many characters of a line are shown.
+const SHOWN_CHARS: usize = 120;
+/// How many of them stand before the mistake, where the line is longer.
+const SHOWN_BEFORE: usize = 40;
+
+impl SettingsError {
+    fn new(text: &Text<'_>, finding: Finding) -> Self {
+        let (line, before) = text.position(finding.span.start);
+        let (last_line, end) = text.position(finding.span.end);
+        let whole: Vec<char> = masked(text.line(line)).chars().map(printable).collect();
+        let end = if last_line == line { end } else { whole.len() };
+
+        let first = if whole.len() <= SHOWN_CHARS { 0 } else { before.saturating_sub(SHOWN_BEFORE) };
+        let shown: String = whole.iter().skip(first).take(SHOWN_CHARS).collect();
+        let start = before.saturating_sub(first);
+        let most = shown.chars().count().max(start + 1);
+        let marked = start..end.saturating_sub(first).clamp(start + 1, most);
+        Self {
+            line: line + 1,
+            column: before + 1,
+            key: finding.key,
+            message: finding.message,
+            cure: finding.cure,
+            other_line: finding.earlier.map(|span| text.line_of(span.start) + 1),
+            text: shown,
+            marked,
+        }
+    }
+}
+
+/// Tabs become spaces, so that the marks stand below what they mark; what could command a
+/// terminal becomes visible.
+fn printable(c: char) -> char {
+    match c {
+        '\t' => ' ',
+        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        c => c,
+    }
+}
+
+/// The line with every character of a cookie replaced by `*`.
+///
+/// By the look of it, since a line whose notation is broken has cookies too: whatever follows the
+/// word `cookie` and an equals sign, to the end of its quotes.
+fn masked(line: &str) -> String {
+    let mut shown = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once("cookie") {
+        let name = after.trim_start_matches(['"', '\'', ' ', '\t']);
+        let value = name.strip_prefix('=').map(str::trim_start);
+        let kept = after.len() - value.unwrap_or(after).len();
+        shown.push_str(before);
+        shown.push_str("cookie");
+        shown.push_str(&after[..kept]);
+        rest = &after[kept..];
+        let Some(value) = value else { continue };
+        let quotes = value.len() - value.trim_start_matches(['"', '\'']).len();
+        let end = match value[quotes..].find(['"', '\'']) {
+            Some(end) if quotes > 0 => quotes + end,
+            _ if quotes > 0 => value.len(),
+            _ => value.find([',', '}', '#', ' ', '\t']).unwrap_or(value.len()),
+        };
+        shown.push_str(&value[..quotes]);
+        shown.extend(value[quotes..end].chars().map(|_| '*'));
+        rest = &value[end..];
+    }
+    shown + rest
+}
+
+/// How many errors are shown; whoever has more has one mistake many times.
+const SHOWN_ERRORS: usize = 100;
+
+impl fmt::Display for SettingsErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, error) in self.errors.iter().take(SHOWN_ERRORS).enumerate() {
+            if place > 0 {
+                f.write_str("\n\n")?;
+            }
+            error.show(&self.file, f)?;
+        }
+        match self.errors.len().saturating_sub(SHOWN_ERRORS) {
+            0 => Ok(()),
+            more => write!(f, "\n\nand {more} more"),
+        }
+    }
+}
+
+impl SettingsError {
+    fn show(&self, file: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { line, column, key, message, cure, other_line, text, marked } = self;
+        let number = line.to_string();
+        let margin = " ".repeat(number.len());
+        let colon = if key.is_empty() { "" } else { ": " };
+        writeln!(f, "{file}:{line}:{column}: {key}{colon}{message}")?;
+        writeln!(f, "{margin} |")?;
+        writeln!(f, "{number} | {text}")?;
+        let (blank, marks) = (" ".repeat(marked.start), "^".repeat(marked.len()));
+        write!(f, "{margin} | {blank}{marks}")?;
+        if let Some(other) = other_line {
+            write!(f, "\n{margin} = compare line {other}")?;
+        }
+        if !cure.is_empty() {
+            write!(f, "\n{margin} = {cure}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::masked;
+
+    #[test]
+    fn a_cookie_never_reaches_a_message() {
+        for (line, shown) in [
+            ("cookie = \"0123456789abcdef\"", "cookie = \"****************\""),
+            ("cookie='0123456789abcdef' # mine", "cookie='****************' # mine"),
+            ("\"cookie\"  =\t0123456789abcdef # mine", "\"cookie\"  =\t**************** # mine"),
+            ("cookie = \"0123456789abcdef", "cookie = \"****************"),
+            ("x = {cookie=\"12\", cookie = 34, y = 5}", "x = {cookie=\"**\", cookie = **, y = 5}"),
+            ("name = \"cookie-jar\"", "name = \"cookie-jar\""),
+            ("cookie", "cookie"),
+            ("cookie = ", "cookie = "),
+            ("cookie = \"\"", "cookie = \"\""),
+        ] {
+            assert_eq!(masked(line), shown);
+        }
+    }
+}
