@@ -45,6 +45,72 @@ impl Mac {
     }
 }
 
+/// The two addresses that a frame begins with, as the twelve bytes of the wire in three words:
+/// a program copies them from frame to key in three moves.
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Stations([u32; 3]);
+
+impl Stations {
+    /// From `source` to `destination`.
+    #[inline(always)]
+    pub const fn new(source: Mac, destination: Mac) -> Self {
+        let [a, b, c, d, e, f] = destination.0;
+        let [g, h, i, j, k, l] = source.0;
+        Self([
+            u32::from_ne_bytes([a, b, c, d]),
+            u32::from_ne_bytes([e, f, g, h]),
+            u32::from_ne_bytes([i, j, k, l]),
+        ])
+    }
+
+    /// Who sends.
+    #[inline(always)]
+    pub const fn source(self) -> Mac {
+        let [_, middle, last] = self.0;
+        let [_, _, g, h] = middle.to_ne_bytes();
+        let [i, j, k, l] = last.to_ne_bytes();
+        Mac([g, h, i, j, k, l])
+    }
+
+    /// Who receives.
+    #[inline(always)]
+    pub const fn destination(self) -> Mac {
+        let [first, middle, _] = self.0;
+        let [a, b, c, d] = first.to_ne_bytes();
+        let [e, f, _, _] = middle.to_ne_bytes();
+        Mac([a, b, c, d, e, f])
+    }
+
+    /// The words, for mixing.
+    #[inline(always)]
+    pub const fn words(self) -> [u32; 3] {
+        self.0
+    }
+
+    /// Whether the receiver is a group.
+    #[inline(always)]
+    pub const fn is_to_group(self) -> bool {
+        let [first, _, _] = self.0;
+        let [a, _, _, _] = first.to_ne_bytes();
+        a & 1 == 1
+    }
+
+    /// Whether the sender is a group or nobody, which no station is.
+    #[inline(always)]
+    pub const fn is_from_nobody(self) -> bool {
+        let [_, middle, last] = self.0;
+        let [_, _, g, h] = middle.to_ne_bytes();
+        g & 1 == 1 || (u16::from_ne_bytes([g, h]) as u32 | last) == 0
+    }
+}
+
+impl fmt::Debug for Stations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} -> {}", self.source(), self.destination())
+    }
+}
+
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, e, g] = self.0;
@@ -249,7 +315,9 @@ mod as_text {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cookie, Mac, NetworkId, ParseError};
+    use zerocopy::IntoBytes;
+
+    use super::{Cookie, Mac, NetworkId, ParseError, Stations};
 
     #[test]
     fn an_address_is_what_it_prints() {
@@ -258,6 +326,19 @@ mod tests {
         assert_eq!(Mac::from_bits(mac.to_bits()), mac);
         assert!(!mac.is_group());
         assert!(Mac::BROADCAST.is_group());
+    }
+
+    #[test]
+    fn stations_are_the_first_twelve_bytes_of_a_frame() {
+        let (source, destination) = (Mac([2, 1, 2, 3, 4, 5]), Mac([3, 9, 8, 7, 6, 5]));
+        let stations = Stations::new(source, destination);
+        assert_eq!(stations.as_bytes(), [3, 9, 8, 7, 6, 5, 2, 1, 2, 3, 4, 5]);
+        assert_eq!((stations.source(), stations.destination()), (source, destination));
+        assert!(stations.is_to_group() && !stations.is_from_nobody());
+        assert!(Stations::new(Mac::ZERO, source).is_from_nobody());
+        assert!(Stations::new(destination, source).is_from_nobody());
+        assert!(!Stations::new(Mac([0, 0, 0, 0, 0, 1]), source).is_from_nobody());
+        assert!(!Stations::new(Mac([2, 0, 0, 0, 0, 0]), source).is_from_nobody());
     }
 
     #[test]

@@ -1,2 +1,110 @@
-//! kernel object
-fn main() {}
+//! The kernel object: attach point, journey, action. The only file that knows XDP's verdicts.
+//!
+//! Elsewhere than in the kernel it is a program that says so, so that the workspace builds whole.
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+
+#[cfg(not(target_arch = "bpf"))]
+fn main() {
+    println!("This is the kernel side; build it with `cargo xtask build-ebpf`.");
+}
+
+#[cfg(target_arch = "bpf")]
+mod map;
+#[cfg(target_arch = "bpf")]
+mod refused;
+
+#[cfg(target_arch = "bpf")]
+mod program {
+    use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX};
+    use aya_ebpf::helpers::bpf_redirect;
+    use aya_ebpf::macros::xdp;
+    use aya_ebpf::programs::XdpContext;
+    use vnet_common::addr::PortId;
+    use vnet_common::reason::Reason;
+    use vnet_ebpf::Outcome;
+    use vnet_ebpf::frame::xdp::XdpFrame;
+    use vnet_ebpf::tables::kernel::{KernelTables, Maps};
+    use vnet_ebpf::{from_agent, from_port, from_underlay};
+
+    use crate::map;
+
+    const MAPS: Maps = Maps {
+        ports: &map::PORTS,
+        port_states: &map::PORT_STATES,
+        underlays: &map::UNDERLAYS,
+        networks: &map::NETWORKS,
+        rules: &map::RULES,
+        flows: &map::FLOWS,
+        links: &map::LINKS,
+        admissions: &map::ADMISSIONS,
+        senders: &map::SENDERS,
+        ledgers: &map::LEDGERS,
+        events: &map::EVENTS,
+        settings: &map::SETTINGS,
+    };
+
+    /// On a VM's device.
+    #[xdp]
+    pub fn port_xdp(context: XdpContext) -> u32 {
+        let (mut frame, tables) = open(&context);
+        verdict(from_port::from_port(&mut frame, &tables))
+    }
+
+    /// On the device that packets of the overlay come in on.
+    #[xdp]
+    pub fn underlay_xdp(context: XdpContext) -> u32 {
+        let (mut frame, tables) = open(&context);
+        verdict(from_underlay::from_underlay(&mut frame, &tables))
+    }
+
+    /// On the agent's own tap.
+    #[xdp]
+    pub fn agent_xdp(context: XdpContext) -> u32 {
+        let (mut frame, tables) = open(&context);
+        verdict(from_agent::from_agent(&mut frame, &tables))
+    }
+
+    /// A frame with metadata is a question, not a frame: drivers hand over none, so only a test
+    /// run can bring any. It gets the true answer and leaves no trace.
+    #[inline(always)]
+    fn open(context: &XdpContext) -> (XdpFrame, KernelTables) {
+        // SAFETY: the context is the kernel's, and the frame does not outlive this run.
+        let frame = unsafe { XdpFrame::new(context.ctx) };
+        let is_dry = frame.has_metadata();
+        (frame, KernelTables::new(MAPS, is_dry))
+    }
+
+    #[inline(always)]
+    fn verdict(result: Result<Outcome, Reason>) -> u32 {
+        match result {
+            Ok(
+                Outcome::Forwarded { device, .. }
+                | Outcome::SlowPath { device }
+                | Outcome::Delivered { port: PortId(device) },
+            ) => redirect(device),
+            Ok(Outcome::Answered) => XDP_TX,
+            Ok(Outcome::Passed) => XDP_PASS,
+            Err(_) => XDP_DROP,
+        }
+    }
+
+    #[inline(always)]
+    fn redirect(device: u32) -> u32 {
+        // SAFETY: takes numbers only; a device that does not exist is refused after the program,
+        // where the tracepoints count it.
+        match unsafe { bpf_redirect(device, 0) } as u32 {
+            XDP_REDIRECT => XDP_REDIRECT,
+            _ => XDP_ABORTED,
+        }
+    }
+
+    #[panic_handler]
+    fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+        loop {}
+    }
+
+    /// MIT as the rest; GPL beside it, because the kernel lends some helpers to GPL programs only.
+    #[unsafe(link_section = "license")]
+    #[unsafe(no_mangle)]
+    static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+}

@@ -5,17 +5,22 @@
 
 use super::action::Action;
 use super::plain;
-use crate::addr::{LinkId, Mac, NetworkId, PortId};
+use crate::addr::{LinkId, Mac, NetworkId, PortId, Stations};
 
 plain! {
     /// One direction of talk between two stations of a network.
     pub struct FlowKey[16] {
         /// The network's id.
         pub network: NetworkId,
-        /// Who sends.
-        pub source: Mac,
-        /// Who receives.
-        pub destination: Mac,
+        /// Who sends, and who receives.
+        pub stations: Stations,
+    }
+}
+
+impl FlowKey {
+    /// The flow from `source` to `destination`.
+    pub const fn new(network: NetworkId, source: Mac, destination: Mac) -> Self {
+        Self { network, stations: Stations::new(source, destination) }
     }
 }
 

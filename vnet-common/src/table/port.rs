@@ -57,11 +57,13 @@ impl PortEntry {
 plain! {
     /// What the programs themselves keep for a port. Made by the agent (all zero), written by the
     /// programs with atomic operations, read by the agent.
-    pub struct PortState[16] {
+    pub struct PortState[24] {
         /// The learned address ([`Mac::to_bits`]); 0 where none is yet.
         pub learned: u64,
         /// Until when the slow path's budget is used up, on the kernel's monotonic clock: the
         /// theoretical arrival time of the generic cell rate algorithm (ITU-T I.371, annex A).
         pub slow_path_until_ns: u64,
+        /// Events of this port that found the ring full.
+        pub events_lost: u64,
     }
 }

@@ -1,0 +1,161 @@
+//! A frame in the kernel, at the XDP door.
+#![expect(unsafe_code, reason = "packet memory is pointers, which the verifier checks")]
+
+use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use super::Frame;
+
+/// A frame that an XDP program was called for.
+pub struct XdpFrame {
+    context: *mut xdp_md,
+}
+
+impl XdpFrame {
+    /// The frame of this call.
+    ///
+    /// # Safety
+    ///
+    /// `context` is the pointer that the kernel passed to the program, and the program lives as
+    /// long as the frame.
+    #[inline(always)]
+    pub unsafe fn new(context: *mut xdp_md) -> Self {
+        Self { context }
+    }
+
+    #[inline(always)]
+    fn data(&self) -> usize {
+        // SAFETY: the kernel's context outlives the program (see `new`).
+        unsafe { (*self.context).data as usize }
+    }
+
+    #[inline(always)]
+    fn data_end(&self) -> usize {
+        // SAFETY: as in `data`.
+        unsafe { (*self.context).data_end as usize }
+    }
+
+    /// Whether the frame has metadata in front, which only a test run can give it: drivers hand
+    /// frames to the first program of a device without any.
+    #[inline(always)]
+    pub fn has_metadata(&self) -> bool {
+        // SAFETY: as in `data`.
+        let metadata = unsafe { (*self.context).data_meta as usize };
+        metadata != self.data()
+    }
+
+    /// A pointer to a `T` at this offset, all of it inside the frame.
+    #[inline(always)]
+    fn at<T>(&self, offset: usize) -> Option<*mut T> {
+        let start = self.data().wrapping_add(offset);
+        if start.wrapping_add(size_of::<T>()) > self.data_end() {
+            return None;
+        }
+        Some(start as *mut T)
+    }
+}
+
+/// A word that may lie anywhere.
+#[repr(C, packed)]
+struct Anywhere<T>(T);
+
+/// Copies in the widest moves there are. The compiler's own copy of bytes that lie anywhere is one
+/// move a byte, and it would turn a plain loop into that copy; volatile moves stay what they are.
+///
+/// # Safety
+///
+/// Both sides have these many bytes, all of `from` initialised.
+#[inline(always)]
+unsafe fn copy_in_words(to: *mut u8, from: *const u8, bytes: usize) {
+    /// Moves one `T` at this offset if all of it belongs to the copy. Returns the next offset.
+    ///
+    /// # Safety
+    ///
+    /// As for `copy_in_words`.
+    #[inline(always)]
+    unsafe fn one<T>(to: *mut u8, from: *const u8, at: usize, bytes: usize) -> usize {
+        let next = at.wrapping_add(size_of::<T>());
+        if next > bytes {
+            return at;
+        }
+        // SAFETY: `next` is not behind the end of either side; `Anywhere` needs no alignment.
+        unsafe {
+            let word = from.add(at).cast::<Anywhere<T>>().read();
+            to.add(at).cast::<Anywhere<T>>().write_volatile(word);
+        }
+        next
+    }
+    let mut at = 0usize;
+    // SAFETY: `one` stays inside; the caller vouches for the rest.
+    unsafe {
+        while at.wrapping_add(size_of::<u64>()) <= bytes {
+            at = one::<u64>(to, from, at, bytes);
+        }
+        at = one::<u32>(to, from, at, bytes);
+        at = one::<u16>(to, from, at, bytes);
+        one::<u8>(to, from, at, bytes);
+    }
+}
+
+impl Frame for XdpFrame {
+    #[inline(always)]
+    fn device(&self) -> u32 {
+        // SAFETY: as in `data`.
+        unsafe { (*self.context).ingress_ifindex }
+    }
+
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        self.data_end().wrapping_sub(self.data()) as u32
+    }
+
+    #[inline(always)]
+    fn read<T: FromBytes + Copy>(&self, offset: usize) -> Option<T> {
+        let pointer = self.at::<T>(offset)?;
+        // SAFETY: `at` checked the bounds; every pattern of bytes is a `T` (FromBytes).
+        Some(unsafe { pointer.read_unaligned() })
+    }
+
+    #[inline(always)]
+    fn write<T: IntoBytes + Immutable + Copy>(&mut self, offset: usize, value: &T) -> Option<()> {
+        let to = self.at::<T>(offset)?.cast::<u8>();
+        let from = (&raw const *value).cast::<u8>();
+        // SAFETY: `at` checked the bounds of `to`; a `T` has no uninitialised bytes (IntoBytes).
+        unsafe { copy_in_words(to, from, size_of::<T>()) };
+        Some(())
+    }
+
+    #[inline(always)]
+    fn grow(&mut self, bytes: usize) -> Option<()> {
+        let delta = (bytes as i32).wrapping_neg();
+        // SAFETY: the helper checks the room and moves `data`; no pointer into the frame is kept.
+        match unsafe { bpf_xdp_adjust_head(self.context, delta) } {
+            0 => Some(()),
+            _ => None,
+        }
+    }
+
+    #[inline(always)]
+    fn shrink(&mut self, bytes: usize) -> Option<()> {
+        // SAFETY: as in `grow`; the helper refuses to leave less than an Ethernet header.
+        match unsafe { bpf_xdp_adjust_head(self.context, bytes as i32) } {
+            0 => Some(()),
+            _ => None,
+        }
+    }
+
+    #[inline(always)]
+    fn truncate(&mut self, bytes: u32) -> Option<()> {
+        let excess = self.length().checked_sub(bytes)?;
+        if excess == 0 {
+            return Some(());
+        }
+        let delta = (excess as i32).wrapping_neg();
+        // SAFETY: as in `grow`.
+        match unsafe { bpf_xdp_adjust_tail(self.context, delta) } {
+            0 => Some(()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! A frame that the agent wrote to its tap: into the port, or out over the link, that its header
+//! names.
+
+use vnet_common::entropy::Entropy;
+use vnet_common::reason::Reason;
+use vnet_common::table::ledger::Ledger;
+use vnet_common::wire::ethernet::{self, Ethernet};
+use vnet_common::wire::geneve::Geneve;
+use vnet_common::wire::ipv4::Ipv4;
+use vnet_common::wire::ipv6::Ipv6;
+use vnet_common::wire::slow::Slow;
+use vnet_common::wire::udp::Udp;
+
+use crate::Outcome;
+use crate::frame::Frame;
+use crate::step::encap::Outside;
+use crate::step::{account, deliver, parse};
+use crate::tables::Tables;
+
+/// Takes a frame from the agent.
+///
+/// # Errors
+///
+/// The reason why it is dropped; it is counted already, in the agent's ledger.
+#[inline(always)]
+pub fn from_agent<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Outcome, Reason> {
+    let bytes = frame.length().saturating_sub(Slow::BYTES as u32);
+    let result = switch(frame, tables);
+    tables.count(Ledger::AGENT, |ledger| account::account(ledger, bytes, &result));
+    result
+}
+
+#[inline(always)]
+fn switch<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Outcome, Reason> {
+    let header: Slow = frame.read(0).ok_or(Reason::SlowHeader)?;
+    if !header.is_ours() {
+        return Err(Reason::SlowHeader);
+    }
+    let network = header.network().ok_or(Reason::SlowHeader)?;
+    frame.shrink(Slow::BYTES).ok_or(Reason::SlowHeader)?;
+    let [_, a, b, c] = network.get().to_be_bytes();
+    let mut outside =
+        Outside { hop_limit: header.hop_limit, network: [a, b, c], entropy: Entropy::new() };
+    match header.kind {
+        Slow::DELIVER => deliver::to_port(frame, tables, header.port()),
+        Slow::SEND => {
+            let parsed = parse::ethernet(frame)?;
+            outside.entropy = parse::entropy(frame, &parsed);
+            deliver::to_link(frame, tables, header.link(), &outside)
+        }
+        Slow::PROBE => {
+            let sent = deliver::to_link(frame, tables, header.link(), &outside)?;
+            mark_as_probe(frame).ok_or(Reason::SlowHeader)?;
+            Ok(sent)
+        }
+        _ => Err(Reason::SlowHeader),
+    }
+}
+
+/// Makes the Geneve packet a control packet with a probe inside.
+#[inline(always)]
+fn mark_as_probe<F: Frame>(frame: &mut F) -> Option<()> {
+    let outer: Ethernet = frame.read(0)?;
+    if outer.ethertype == ethernet::IPV4 {
+        mark_geneve(frame, Ethernet::BYTES.wrapping_add(Ipv4::BYTES).wrapping_add(Udp::BYTES))
+    } else {
+        mark_geneve(frame, Ethernet::BYTES.wrapping_add(Ipv6::BYTES).wrapping_add(Udp::BYTES))
+    }
+}
+
+#[inline(always)]
+fn mark_geneve<F: Frame>(frame: &mut F, at: usize) -> Option<()> {
+    let geneve: Geneve = frame.read(at)?;
+    frame.write(at, &Geneve { flags: Geneve::CONTROL, protocol: ethernet::LOCAL, ..geneve })
+}

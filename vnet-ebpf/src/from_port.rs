@@ -1,0 +1,55 @@
+//! A guest's frame: parse, resolve, then into another port, out over a link, or up to the agent.
+
+use vnet_common::addr::PortId;
+use vnet_common::reason::Reason;
+use vnet_common::table::flow::{FlowKey, Origin};
+use vnet_common::table::ledger::Ledger;
+use vnet_common::table::port::PortEntry;
+
+use crate::Outcome;
+use crate::frame::Frame;
+use crate::step::deliver::{self, HOP_LIMIT};
+use crate::step::resolve::{self, Arrival};
+use crate::step::{account, parse};
+use crate::tables::Tables;
+
+/// Takes a frame that a guest wrote to its device.
+///
+/// # Errors
+///
+/// The reason why it is dropped; it is counted already.
+#[inline(always)]
+pub fn from_port<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Outcome, Reason> {
+    let bytes = frame.length();
+    let (slot, result) = match tables.port(frame.device()) {
+        Some(port) => (port.ledger, switch(frame, tables, port, bytes)),
+        // Between the device's table entry and its program there is a moment, at both ends.
+        None => (Ledger::AGENT, Err(Reason::UnknownPort)),
+    };
+    tables.count(slot, |ledger| account::account(ledger, bytes, &result));
+    result
+}
+
+#[inline(always)]
+fn switch<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    port: &PortEntry,
+    bytes: u32,
+) -> Result<Outcome, Reason> {
+    let device = frame.device();
+    let parsed = parse::ethernet(frame)?;
+    let arrival = Arrival {
+        key: FlowKey { network: port.network, stations: parsed.stations },
+        network_slot: port.network_slot,
+        origin: Origin::port(PortId(device)),
+        bytes,
+    };
+    let decision = resolve::resolve(tables, &arrival, || {
+        let source = parsed.stations.source();
+        port.flags & PortEntry::ANY_SOURCE != 0
+            || port.lists(source)
+            || (port.flags & PortEntry::LEARN != 0 && tables.is_learned(device, source))
+    })?;
+    deliver::deliver(frame, tables, decision, &arrival, &parsed, HOP_LIMIT)
+}

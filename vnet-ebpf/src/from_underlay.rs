@@ -1,0 +1,89 @@
+//! A packet from the wire: admit, answer a probe, or decapsulate and go on as a frame of its
+//! network, into a port, over the next link, or up to the agent.
+
+use vnet_common::reason::Reason;
+use vnet_common::table::flow::{FlowKey, Origin};
+use vnet_common::table::underlay::UnderlayEntry;
+
+use crate::Outcome;
+use crate::frame::Frame;
+use crate::step::admit::{self, Admitted, Outer};
+use crate::step::resolve::{self, Arrival};
+use crate::step::{account, decap, deliver, echo, parse};
+use crate::tables::Tables;
+
+/// Takes a packet that came in on an underlay device.
+///
+/// # Errors
+///
+/// The reason why it is dropped; it is counted already.
+#[inline(always)]
+pub fn from_underlay<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Outcome, Reason> {
+    let Some(underlay) = tables.underlay(frame.device()) else { return Ok(Outcome::Passed) };
+    match admit::outer(frame, underlay) {
+        Ok(None) => Ok(Outcome::Passed),
+        Ok(Some(outer)) => ours(frame, tables, underlay, &outer),
+        Err(reason) => refuse(frame, tables, underlay, reason),
+    }
+}
+
+#[inline(always)]
+fn refuse<F: Frame, T: Tables>(
+    frame: &F,
+    tables: &T,
+    underlay: &UnderlayEntry,
+    reason: Reason,
+) -> Result<Outcome, Reason> {
+    let bytes = frame.length();
+    tables.count(underlay.ledger, |ledger| account::account(ledger, bytes, &Err(reason)));
+    Err(reason)
+}
+
+/// A packet that claims to be for us. The underlay's ledger knows it as admitted or refused; once
+/// admitted, the link's ledger tells what became of the frame inside.
+#[inline(always)]
+fn ours<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    underlay: &UnderlayEntry,
+    outer: &Outer,
+) -> Result<Outcome, Reason> {
+    let packet_bytes = frame.length();
+    let admitted = match admit::admit(frame, tables, outer) {
+        Ok(admitted) => admitted,
+        Err(reason) => return refuse(frame, tables, underlay, reason),
+    };
+    tables.count(underlay.ledger, |ledger| {
+        ledger.received.add(packet_bytes);
+        ledger.forwarded = ledger.forwarded.wrapping_add(1);
+    });
+    let bytes = outer.end.wrapping_sub(admitted.headers) as u32;
+    let result = if admitted.is_control {
+        echo::control(frame, tables, outer, &admitted)
+    } else {
+        switch(frame, tables, outer, &admitted, bytes)
+    };
+    tables.count(admitted.ledger, |ledger| account::account(ledger, bytes, &result));
+    result
+}
+
+#[inline(always)]
+fn switch<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    outer: &Outer,
+    admitted: &Admitted,
+    bytes: u32,
+) -> Result<Outcome, Reason> {
+    decap::decap(frame, outer, admitted)?;
+    let parsed = parse::ethernet(frame)?;
+    let arrival = Arrival {
+        key: FlowKey { network: admitted.network, stations: parsed.stations },
+        network_slot: admitted.network_slot,
+        origin: Origin::link(admitted.link),
+        bytes,
+    };
+    let decision = resolve::resolve(tables, &arrival, || true)?;
+    let hop_limit = outer.hop_limit.saturating_sub(1);
+    deliver::deliver(frame, tables, decision, &arrival, &parsed, hop_limit)
+}

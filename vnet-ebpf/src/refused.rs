@@ -1,0 +1,93 @@
+//! How many frames did the kernel refuse after a program had redirected them?
+//!
+//! No device counts these, so the kernel's XDP tracepoints are asked (6.18,
+//! `include/trace/events/xdp.h`). They fire for the whole machine: a frame is ours when its device
+//! is in our network namespace and in our tables. Where structures keep their fields differs from
+//! kernel to kernel; the agent reads it from the kernel's type information (BTF) and sets it here
+//! before loading.
+
+use aya_ebpf::Global;
+use aya_ebpf::helpers::bpf_probe_read_kernel;
+use aya_ebpf::macros::raw_tracepoint;
+use aya_ebpf::programs::RawTracePointContext;
+use vnet_common::table::ledger::Ledger;
+
+use crate::map;
+
+/// `net_device.ifindex`.
+#[unsafe(no_mangle)]
+static OFFSET_IFINDEX: Global<u32> = Global::new(0);
+/// `net_device.nd_net.net`.
+#[unsafe(no_mangle)]
+static OFFSET_NET: Global<u32> = Global::new(0);
+/// `net.ns.inum`.
+#[unsafe(no_mangle)]
+static OFFSET_INUM: Global<u32> = Global::new(0);
+
+/// `xdp_redirect_err(dev, xdp, tgt, err, map_type, map_id, index)`: the redirect was refused
+/// before any device saw the frame. For `bpf_redirect`, `index` is the device it was meant for.
+#[raw_tracepoint(tracepoint = "xdp_redirect_err")]
+pub fn redirect_error(context: RawTracePointContext) -> i32 {
+    let device: u64 = context.arg(0);
+    let target: u64 = context.arg(6);
+    if in_our_namespace(device) {
+        refuse(target as u32, 1);
+    }
+    0
+}
+
+/// `xdp_devmap_xmit(from_dev, to_dev, sent, drops, err)`: the device took only some of a batch.
+#[raw_tracepoint(tracepoint = "xdp_devmap_xmit")]
+pub fn device_refused(context: RawTracePointContext) -> i32 {
+    let drops = context.arg::<u64>(3) as i32;
+    if drops <= 0 {
+        return 0;
+    }
+    let device: u64 = context.arg(1);
+    if in_our_namespace(device)
+        && let Some(ifindex) = read_u32(device, OFFSET_IFINDEX.load())
+    {
+        refuse(ifindex, drops as u64);
+    }
+    0
+}
+
+#[inline(always)]
+fn in_our_namespace(device: u64) -> bool {
+    let Some(setting) = map::SETTINGS.get(0) else { return false };
+    read_u64(device, OFFSET_NET.load())
+        .and_then(|net| read_u32(net, OFFSET_INUM.load()))
+        .is_some_and(|inode| inode == setting.namespace)
+}
+
+/// Counts at the device that did not get the frames: a port, an underlay device, or the agent's
+/// tap, whose ledger is also where a device ends up that is in no table any more.
+#[inline(always)]
+fn refuse(ifindex: u32, frames: u64) {
+    // SAFETY: entries are only read; they stay readable until the program ends (RCU).
+    let port = unsafe { map::PORTS.get(ifindex) };
+    // SAFETY: likewise.
+    let underlay = unsafe { map::UNDERLAYS.get(ifindex) };
+    let slot = match (port, underlay) {
+        (Some(port), _) => port.ledger,
+        (None, Some(underlay)) => underlay.ledger,
+        (None, None) => Ledger::AGENT,
+    };
+    if let Some(ledger) = map::LEDGERS.get_ptr_mut(slot) {
+        // SAFETY: this CPU's own value; tracepoints run where the program ran, after it.
+        let ledger = unsafe { &mut *ledger };
+        ledger.refused = ledger.refused.wrapping_add(frames);
+    }
+}
+
+#[inline(always)]
+fn read_u32(base: u64, offset: u32) -> Option<u32> {
+    // SAFETY: the helper checks the address and fails where it cannot be read.
+    unsafe { bpf_probe_read_kernel(base.wrapping_add(u64::from(offset)) as *const u32) }.ok()
+}
+
+#[inline(always)]
+fn read_u64(base: u64, offset: u32) -> Option<u64> {
+    // SAFETY: as in `read_u32`.
+    unsafe { bpf_probe_read_kernel(base.wrapping_add(u64::from(offset)) as *const u64) }.ok()
+}

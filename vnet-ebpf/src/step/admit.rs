@@ -1,0 +1,219 @@
+//! Is this packet ours, and does it come over a link of ours? Nothing in it is believed before
+//! its source, its network and its cookie agree.
+
+use vnet_common::addr::{Cookie, LinkId, NetworkId};
+use vnet_common::reason::Reason;
+use vnet_common::table::admission::AdmissionKey;
+use vnet_common::table::underlay::UnderlayEntry;
+use vnet_common::wire::ethernet::{self, Ethernet};
+use vnet_common::wire::geneve::{self, Geneve, OptionHeader};
+use vnet_common::wire::ipv4::{self, Ipv4};
+use vnet_common::wire::ipv6::Ipv6;
+use vnet_common::wire::link_option::LinkOption;
+use vnet_common::wire::udp::Udp;
+
+use crate::frame::Frame;
+use crate::tables::Tables;
+
+/// What the headers up to UDP say of a packet that is for us.
+#[derive(Clone, Copy, Debug)]
+pub struct Outer {
+    /// Who sent it: as the admission table writes it.
+    pub source: [u8; 16],
+    /// Where Geneve begins.
+    pub geneve_at: usize,
+    /// Where the packet ends, counted from its first byte: what comes after is padding.
+    pub end: usize,
+    /// Outer TTL.
+    pub hop_limit: u8,
+}
+
+/// A packet that came over a link of ours.
+#[derive(Clone, Copy, Debug)]
+pub struct Admitted {
+    /// The link.
+    pub link: LinkId,
+    /// Its place in the ledgers.
+    pub ledger: u32,
+    /// The network inside.
+    pub network: NetworkId,
+    /// Its place.
+    pub network_slot: u32,
+    /// Bytes of all outer headers.
+    pub headers: usize,
+    /// For the endpoint itself, not for a guest.
+    pub is_control: bool,
+    /// The ethertype of what is inside.
+    pub protocol: [u8; 2],
+}
+
+/// Whether the packet is Geneve for us: nothing where it is the host's own business.
+///
+/// # Errors
+///
+/// For us, but broken.
+#[inline(always)]
+pub fn outer<F: Frame>(frame: &F, underlay: &UnderlayEntry) -> Result<Option<Outer>, Reason> {
+    let Some(header) = frame.read::<Ethernet>(0) else { return Ok(None) };
+    match header.ethertype {
+        ethernet::IPV4 => outer_ipv4(frame, underlay),
+        ethernet::IPV6 => outer_ipv6(frame, underlay),
+        _ => Ok(None),
+    }
+}
+
+const IP_AT: usize = Ethernet::BYTES;
+
+#[inline(always)]
+fn outer_ipv4<F: Frame>(frame: &F, underlay: &UnderlayEntry) -> Result<Option<Outer>, Reason> {
+    let Some(ip) = frame.read::<Ipv4>(IP_AT) else { return Ok(None) };
+    // We never send options; a packet with some is for the host to judge.
+    if ip.version_and_words != Ipv4::PLAIN
+        || ip.protocol != ipv4::UDP
+        || ip.destination != underlay.ipv4
+        || ip.is_later_fragment()
+    {
+        return Ok(None);
+    }
+    let Some(udp) = udp_for_us(frame, IP_AT.wrapping_add(Ipv4::BYTES), underlay) else {
+        return Ok(None);
+    };
+    if ip.is_fragment() {
+        return Err(Reason::OuterFragment);
+    }
+    let total = usize::from(u16::from_be_bytes(ip.total_length));
+    if !ip.is_intact() || !lengths_agree(frame, IP_AT, total, Ipv4::BYTES, &udp) {
+        return Err(Reason::OuterHeader);
+    }
+    Ok(Some(Outer {
+        source: AdmissionKey::ipv4(ip.source, NETWORK_ANY).source,
+        geneve_at: IP_AT.wrapping_add(Ipv4::BYTES).wrapping_add(Udp::BYTES),
+        end: IP_AT.wrapping_add(total),
+        hop_limit: ip.ttl,
+    }))
+}
+
+#[inline(always)]
+fn outer_ipv6<F: Frame>(frame: &F, underlay: &UnderlayEntry) -> Result<Option<Outer>, Reason> {
+    let Some(ip) = frame.read::<Ipv6>(IP_AT) else { return Ok(None) };
+    if !ip.is_version_6() || ip.next_header != ipv4::UDP || ip.destination != underlay.ipv6 {
+        return Ok(None);
+    }
+    let Some(udp) = udp_for_us(frame, IP_AT.wrapping_add(Ipv6::BYTES), underlay) else {
+        return Ok(None);
+    };
+    let total = usize::from(u16::from_be_bytes(ip.payload_length)).wrapping_add(Ipv6::BYTES);
+    if !lengths_agree(frame, IP_AT, total, Ipv6::BYTES, &udp) {
+        return Err(Reason::OuterHeader);
+    }
+    Ok(Some(Outer {
+        source: ip.source,
+        geneve_at: IP_AT.wrapping_add(Ipv6::BYTES).wrapping_add(Udp::BYTES),
+        end: IP_AT.wrapping_add(total),
+        hop_limit: ip.hop_limit,
+    }))
+}
+
+/// Any network, where only the address part of a key is wanted.
+const NETWORK_ANY: NetworkId = match NetworkId::new(1) {
+    Some(network) => network,
+    None => unreachable!(),
+};
+
+#[inline(always)]
+fn udp_for_us<F: Frame>(frame: &F, at: usize, underlay: &UnderlayEntry) -> Option<Udp> {
+    let udp: Udp = frame.read(at)?;
+    if udp.destination == underlay.udp_port { Some(udp) } else { None }
+}
+
+/// IP's length fits the frame, and UDP's fits IP's exactly.
+#[inline(always)]
+fn lengths_agree<F: Frame>(frame: &F, ip_at: usize, total: usize, ip_bytes: usize, udp: &Udp) -> bool {
+    let udp_length = usize::from(u16::from_be_bytes(udp.length));
+    total == ip_bytes.wrapping_add(udp_length)
+        && udp_length >= Udp::BYTES
+        && ip_at.wrapping_add(total) <= frame.length() as usize
+}
+
+/// The link that the packet came over.
+///
+/// # Errors
+///
+/// Geneve's header or options are broken or unknown and critical, or the sender is not one of
+/// ours, or does not prove it.
+#[inline(always)]
+pub fn admit<F: Frame, T: Tables>(
+    frame: &F,
+    tables: &T,
+    outer: &Outer,
+) -> Result<Admitted, Reason> {
+    let geneve: Geneve = frame.read(outer.geneve_at).ok_or(Reason::Geneve)?;
+    let options = geneve.options_bytes();
+    let headers = outer.geneve_at.wrapping_add(Geneve::BYTES).wrapping_add(options);
+    if !geneve.is_version_0() || headers > outer.end {
+        return Err(Reason::Geneve);
+    }
+    let network = geneve.network().ok_or(Reason::UnknownPeer)?;
+    let key = AdmissionKey { source: outer.source, network };
+    let entry = tables.admission(&key).ok_or(Reason::UnknownPeer)?;
+    let at = outer.geneve_at.wrapping_add(Geneve::BYTES);
+    let cookie = match own_option_alone(frame, at, options) {
+        Some(cookie) => Some(cookie),
+        None => walk_options(frame, at, options)?,
+    };
+    match cookie {
+        None if entry.cookie != Cookie::NONE => return Err(Reason::NoCookie),
+        Some(cookie) if entry.cookie != Cookie::NONE && cookie != entry.cookie => {
+            return Err(Reason::WrongCookie);
+        }
+        _ => {}
+    }
+    Ok(Admitted {
+        link: entry.link,
+        ledger: entry.ledger,
+        network,
+        network_slot: entry.network_slot,
+        headers,
+        is_control: geneve.flags & Geneve::CONTROL != 0,
+        protocol: geneve.protocol,
+    })
+}
+
+/// The cookie, in the common case: our option and no other.
+#[inline(always)]
+fn own_option_alone<F: Frame>(frame: &F, at: usize, options: usize) -> Option<Cookie> {
+    if options != LinkOption::BYTES {
+        return None;
+    }
+    let option: LinkOption = frame.read(at)?;
+    if option.header == LinkOption::HEADER { Some(option.cookie()) } else { None }
+}
+
+/// The cookie among any options, or nothing where ours is not there.
+#[inline(always)]
+fn walk_options<F: Frame>(frame: &F, at: usize, options: usize) -> Result<Option<Cookie>, Reason> {
+    let mut cookie = None;
+    let mut offset = 0usize;
+    // At most 63: each takes at least its header's four bytes.
+    for _ in 0..(geneve::OPTIONS_BYTES_MAX / OptionHeader::BYTES) {
+        if offset >= options {
+            break;
+        }
+        // Tells the verifier what the loop's condition already says.
+        let offset_bounded = offset & 0xff;
+        let header: OptionHeader =
+            frame.read(at.wrapping_add(offset_bounded)).ok_or(Reason::Geneve)?;
+        if offset.wrapping_add(header.bytes()) > options {
+            return Err(Reason::Geneve);
+        }
+        if header == LinkOption::HEADER {
+            let option: LinkOption =
+                frame.read(at.wrapping_add(offset_bounded)).ok_or(Reason::Geneve)?;
+            cookie = Some(option.cookie());
+        } else if header.is_critical() {
+            return Err(Reason::CriticalOption);
+        }
+        offset = offset.wrapping_add(header.bytes());
+    }
+    Ok(cookie)
+}

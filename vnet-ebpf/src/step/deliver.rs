@@ -1,0 +1,120 @@
+//! The last step: into a port, out over a link, or up to the agent.
+
+use vnet_common::addr::{LinkId, PortId};
+use vnet_common::reason::Reason;
+use vnet_common::table::action::Decision;
+use vnet_common::table::ledger::Ledger;
+use vnet_common::wire::slow::Slow;
+
+use super::encap::{self, Outside};
+use super::parse::{self, Parsed};
+use super::resolve::Arrival;
+use crate::Outcome;
+use crate::frame::Frame;
+use crate::tables::Tables;
+
+/// The outer TTL of a frame that comes from a guest: how many hops a loop can last.
+pub const HOP_LIMIT: u8 = 64;
+
+/// Carries out a decision on an inner frame.
+///
+/// # Errors
+///
+/// The decision is to drop, or it cannot be carried out.
+#[inline(always)]
+pub fn deliver<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    decision: Decision,
+    arrival: &Arrival,
+    parsed: &Parsed,
+    hop_limit: u8,
+) -> Result<Outcome, Reason> {
+    match decision {
+        Decision::Deliver(port) => to_port(frame, tables, port),
+        Decision::Send(link) => {
+            let [_, a, b, c] = arrival.key.network.get().to_be_bytes();
+            let entropy = parse::entropy(frame, parsed);
+            to_link(frame, tables, link, &Outside { hop_limit, network: [a, b, c], entropy })
+        }
+        Decision::Flood => flood(frame, tables, arrival, hop_limit),
+        Decision::Drop(reason) => Err(reason),
+    }
+}
+
+/// Into a port of this host.
+#[inline(always)]
+pub fn to_port<F: Frame, T: Tables>(
+    frame: &F,
+    tables: &T,
+    port: PortId,
+) -> Result<Outcome, Reason> {
+    let entry = tables.port(port.0).ok_or(Reason::PortAbsent)?;
+    if frame.length() > entry.frame_bytes_max {
+        return Err(Reason::TooBig);
+    }
+    let bytes = frame.length();
+    tables.count(entry.ledger, |ledger| ledger.sent.add(bytes));
+    Ok(Outcome::Delivered { port })
+}
+
+/// Out over a link.
+#[inline(always)]
+pub fn to_link<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    id: LinkId,
+    outside: &Outside,
+) -> Result<Outcome, Reason> {
+    let link = tables.link(id).ok_or(Reason::LinkAbsent)?;
+    if link.device == 0 {
+        return Err(Reason::LinkUnresolved);
+    }
+    if outside.hop_limit == 0 {
+        return Err(Reason::HopLimit);
+    }
+    let bytes = frame.length();
+    if bytes > link.frame_bytes_max {
+        return Err(Reason::TooBig);
+    }
+    encap::encap(frame, tables, id, link, outside)?;
+    tables.count(link.ledger, |ledger| ledger.sent.add(bytes));
+    Ok(Outcome::Forwarded { link: id, device: link.device })
+}
+
+/// Up to the agent, within the port's budget.
+#[inline(always)]
+fn flood<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    arrival: &Arrival,
+    hop_limit: u8,
+) -> Result<Outcome, Reason> {
+    if let Some(PortId(device)) = arrival.origin.as_port() {
+        let port = tables.port(device).ok_or(Reason::UnknownPort)?;
+        if !tables.admit_to_slow_path(device, port.slow_path_cost_ns, port.slow_path_burst_ns) {
+            return Err(Reason::SlowPathRate);
+        }
+    }
+    let header = Slow::to_agent(Slow::FRAME, hop_limit, arrival.key.network, arrival.origin);
+    to_agent(frame, tables, &header)
+}
+
+/// Up to the agent, with a header that says why.
+#[inline(always)]
+pub fn to_agent<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    header: &Slow,
+) -> Result<Outcome, Reason> {
+    let device = tables.slow_path_device();
+    if device == 0 {
+        return Err(Reason::NoAgent);
+    }
+    let bytes = frame.length();
+    frame.grow(Slow::BYTES).ok_or(Reason::NoHeadroom)?;
+    frame.write(0, header).ok_or(Reason::NoHeadroom)?;
+    tables.count(Ledger::AGENT, |ledger| ledger.sent.add(bytes));
+    Ok(Outcome::SlowPath { device })
+}
+

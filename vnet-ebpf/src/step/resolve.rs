@@ -1,0 +1,111 @@
+//! What was decided for this flow? One lookup a frame; on a flow's first frame, or after a change,
+//! the rules are asked.
+
+use vnet_common::addr::NetworkId;
+use vnet_common::reason::Reason;
+use vnet_common::table::action::{Action, Decision};
+use vnet_common::table::flow::{FlowEntry, FlowKey, Origin};
+use vnet_common::table::network::NetworkEntry;
+
+use super::rules;
+use crate::tables::Tables;
+
+/// A frame as the tables know it.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// Its network, source and destination.
+    pub key: FlowKey,
+    /// The network's place.
+    pub network_slot: u32,
+    /// Where it came in.
+    pub origin: Origin,
+    /// Bytes, Ethernet header included.
+    pub bytes: u32,
+}
+
+/// What happens to a frame of this flow. Counts it, unless it is not allowed at all.
+///
+/// `allowed` is asked on a flow's first frame only: what it says holds for the origin and the
+/// generation of the network that the entry names.
+///
+/// # Errors
+///
+/// The network does not exist, the source is not allowed, or no rule matches. None of these makes
+/// a flow: whoever invents addresses does not push out the flows of others.
+#[inline(always)]
+pub fn resolve<T: Tables>(
+    tables: &T,
+    arrival: &Arrival,
+    allowed: impl FnOnce() -> bool,
+) -> Result<Decision, Reason> {
+    let network = tables.network(arrival.network_slot).ok_or(Reason::UnknownNetwork)?;
+    let known = tables.flow(&arrival.key, |flow| {
+        if flow.generation != network.generation || flow.origin != arrival.origin {
+            return None;
+        }
+        flow.packets = flow.packets.wrapping_add(1);
+        flow.bytes = flow.bytes.wrapping_add(u64::from(arrival.bytes));
+        flow.action.decision()
+    });
+    match known {
+        Some(Some(decision)) => Ok(decision),
+        _ => first_frame(tables, network, arrival, allowed),
+    }
+}
+
+#[inline(always)]
+fn first_frame<T: Tables>(
+    tables: &T,
+    network: &NetworkEntry,
+    arrival: &Arrival,
+    allowed: impl FnOnce() -> bool,
+) -> Result<Decision, Reason> {
+    if !allowed() {
+        return Err(Reason::ForeignSource);
+    }
+    let decision = decide(tables, network, &arrival.key, arrival.origin)?;
+    let entry = FlowEntry {
+        origin: arrival.origin,
+        action: Action::new(decision),
+        generation: network.generation,
+        _pad: 0,
+        packets: 1,
+        bytes: u64::from(arrival.bytes),
+    };
+    let renewed = tables.flow(&arrival.key, |flow| {
+        flow.origin = entry.origin;
+        flow.action = entry.action;
+        flow.generation = entry.generation;
+        flow.packets = flow.packets.wrapping_add(1);
+        flow.bytes = flow.bytes.wrapping_add(entry.bytes);
+    });
+    if renewed.is_none() {
+        tables.add_flow(&arrival.key, &entry);
+    }
+    Ok(decision)
+}
+
+/// What the rules say, whatever the flow table remembers. Frames for many go to the agent, which
+/// asks all rules instead of the strongest.
+#[inline(always)]
+fn decide<T: Tables>(
+    tables: &T,
+    network: &NetworkEntry,
+    key: &FlowKey,
+    origin: Origin,
+) -> Result<Decision, Reason> {
+    if key.stations.is_to_group() {
+        return Ok(Decision::Flood);
+    }
+    let id = NetworkId::new(network.id).ok_or(Reason::UnknownNetwork)?;
+    let (source, destination) = (key.stations.source(), key.stations.destination());
+    let action = rules::strongest(tables, id, network.shapes, source, destination)
+        .ok_or(Reason::NoRule)?;
+    let decision = action.decision().ok_or(Reason::NoRule)?;
+    let back = match decision {
+        Decision::Deliver(port) => origin == Origin::port(port),
+        Decision::Send(link) => origin == Origin::link(link),
+        Decision::Flood | Decision::Drop(_) => false,
+    };
+    Ok(if back { Decision::Drop(Reason::Reflection) } else { decision })
+}

@@ -1,0 +1,34 @@
+//! Which rule is the strongest for these addresses? One lookup a shape that has rules, strongest
+//! first: at most twelve, however many rules there are.
+
+use vnet_common::addr::{Mac, NetworkId};
+use vnet_common::rule::Shape;
+use vnet_common::table::action::Action;
+use vnet_common::table::rule::RuleKey;
+
+use crate::tables::Tables;
+
+/// The action of the strongest rule, or nothing where none matches.
+#[inline(always)]
+pub fn strongest<T: Tables>(
+    tables: &T,
+    network: NetworkId,
+    shapes: u32,
+    source: Mac,
+    destination: Mac,
+) -> Option<Action> {
+    let mut strength = Shape::COUNT;
+    while strength > 0 {
+        strength = strength.wrapping_sub(1);
+        let shape = Shape::new(strength)?;
+        if shapes & shape.bit() == 0 {
+            continue;
+        }
+        let key = RuleKey::new(network, shape, source, destination);
+        let found = tables.rule(&key).and_then(|entry| entry.strongest(source, destination));
+        if let Some(alternative) = found {
+            return Some(alternative.action);
+        }
+    }
+    None
+}
