@@ -126,6 +126,8 @@ fn rustc_flags(toolchain: &Toolchain) -> Vec<String> {
     vec![
         format!("-Clinker={}", toolchain.linker.display()),
         format!("-Ctarget-cpu={CPU}"),
+        // Headers lie anywhere in a packet; without this the compiler reads them byte by byte.
+        "-Ctarget-feature=+allows-misaligned-mem-access".to_owned(),
         "-Cdebuginfo=2".to_owned(),
         "-Clink-arg=--btf".to_owned(),
     ]

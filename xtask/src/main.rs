@@ -4,6 +4,9 @@
 //! measures or drives the agent starts its crate with cargo instead of depending on it, since
 //! the agent's build script depends on this package.
 
+mod layers;
+mod source;
+
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -20,6 +23,8 @@ struct Arguments {
 enum Verb {
     /// Build the kernel object, and say with what
     BuildEbpf,
+    /// See that every file of the agent imports only what its layer may
+    Layers,
 }
 
 impl Verb {
@@ -31,6 +36,7 @@ impl Verb {
                 println!("{}", built.object.display());
                 Ok(())
             }
+            Self::Layers => layers::check(),
         }
     }
 }
