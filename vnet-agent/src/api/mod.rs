@@ -8,23 +8,27 @@
 //! text (`52:54:00:12:34:56`), counters are numbers. Fields may be added under the same `/v1`;
 //! none is renamed or removed there.
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::sync::oneshot;
 use vnet_common::rule::{Destination, Source};
 
 use crate::model::{self, Configuration};
 
+pub mod change;
 pub mod count;
+pub mod http;
 pub mod inventory;
 pub mod place;
+pub mod refusal;
+pub mod socket;
 pub mod status;
 pub mod trace;
 
+pub use change::{Change, ChangeOutcome, NewLink, NewRule};
 pub use count::{AgentStats, Drop, Flow, FlowSort, Flows, LedgerValues, SideStats, Stats};
 pub use inventory::{Interface, InterfaceState, LinkState, LinkStatus, RuleStatus};
 pub use place::Place;
+pub use refusal::{Refusal, RefusalKind};
 pub use status::{
     EntriesStatus, LinksSummary, NetworkStatus, Problem, Severity, Status, TableFill,
     UnderlayStatus,
@@ -36,6 +40,12 @@ pub const ASKS_WAITING_MAX: usize = 64;
 
 /// How many flows are listed where the asker does not say.
 pub const FLOWS_LIMIT_DEFAULT: usize = 100;
+
+/// How many flows may be listed at once.
+pub const FLOWS_LIMIT_MAX: usize = 100_000;
+
+/// The longest body of a request.
+pub const BODY_BYTES_MAX: usize = 256 * 1024;
 
 /// Where the agent listens, where the settings say nothing.
 pub const SOCKET_DEFAULT: &str = "/run/vnet/agent.sock";
@@ -67,8 +77,7 @@ pub enum Ask {
     DeleteLink {
         /// Its name.
         name: String,
-        /// Even where rules lead to it: they stay, and their frames are dropped and counted.
-        /// Otherwise such a link is a conflict.
+        /// Even where rules lead over it: they go with it. Otherwise such a link is a conflict.
         force: bool,
     },
     /// Which rules are there, strongest first? Answered by [`Answer::Rules`].
@@ -134,112 +143,4 @@ pub enum Answer {
     Trace(Box<TraceReport>),
     /// To [`Ask::Configuration`]; with the links' cookies.
     Configuration(Box<Configuration>),
-}
-
-/// What a change did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Change {
-    /// What happened to the configuration.
-    pub outcome: ChangeOutcome,
-    /// What was changed, in words without secrets (`link to-two to 10.0.0.2 for blue`).
-    pub subject: String,
-    /// What the asker should know besides: a next hop not known yet, rules left without a link.
-    #[serde(default)]
-    pub notes: Vec<String>,
-}
-
-/// What happened to the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ChangeOutcome {
-    /// It is there now and was not before.
-    Added,
-    /// It took the place of another.
-    Replaced,
-    /// It was there already, exactly so.
-    Unchanged,
-    /// It is gone.
-    Deleted,
-}
-
-impl fmt::Display for ChangeOutcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Added => "added",
-            Self::Replaced => "replaced",
-            Self::Unchanged => "unchanged",
-            Self::Deleted => "deleted",
-        })
-    }
-}
-
-/// Why an ask was not answered. The configuration is as before.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{message}")]
-pub struct Refusal {
-    /// Of which kind.
-    pub kind: RefusalKind,
-    /// What is wrong, in one sentence that names the thing.
-    pub message: String,
-    /// What to do about it.
-    pub cure: Option<String>,
-}
-
-/// The kinds of refusals.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RefusalKind {
-    /// What was named is not there (404).
-    NotFound,
-    /// It does not go with what is there (409).
-    Conflict,
-    /// The request makes no sense (400, and 405, 413, 415 of HTTP).
-    Invalid,
-    /// Not now (503).
-    Unavailable,
-    /// The agent's own mistake, or the kernel's (500).
-    Internal,
-}
-
-impl Refusal {
-    /// A refusal without a cure.
-    pub fn new(kind: RefusalKind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            cure: None,
-        }
-    }
-
-    /// What was named is not there.
-    pub fn not_found(message: impl Into<String>) -> Self {
-        Self::new(RefusalKind::NotFound, message)
-    }
-
-    /// It does not go with what is there.
-    pub fn conflict(message: impl Into<String>) -> Self {
-        Self::new(RefusalKind::Conflict, message)
-    }
-
-    /// The request makes no sense.
-    pub fn invalid(message: impl Into<String>) -> Self {
-        Self::new(RefusalKind::Invalid, message)
-    }
-
-    /// Not now.
-    pub fn unavailable(message: impl Into<String>) -> Self {
-        Self::new(RefusalKind::Unavailable, message)
-    }
-
-    /// The agent's own mistake, or the kernel's.
-    pub fn internal(message: impl Into<String>) -> Self {
-        Self::new(RefusalKind::Internal, message)
-    }
-
-    /// The same with what to do about it.
-    #[must_use]
-    pub fn cure(mut self, cure: impl Into<String>) -> Self {
-        self.cure = Some(cure.into());
-        self
-    }
 }
