@@ -1,0 +1,350 @@
+//! How do frames come from the data plane to the agent, and back?
+//!
+//! Through a tap that the agent owns. Input: the frames that the data plane redirects to it.
+//! Output: the frames that the agent sends by it, which the data plane meets as if they came from
+//! a guest. The device is persistent: it, the XDP link on it, and the frames that wait in it stay
+//! when the agent ends, and the next run takes it over.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+
+use tokio::io::unix::AsyncFd;
+
+use super::netlink::{NetlinkError, Requests};
+use super::process::Process;
+use crate::model::host::{Device, DeviceKind};
+
+/// The largest frame that a tap carries: the largest MTU, an Ethernet header and a VLAN tag.
+pub const FRAME_BYTES_MAX: usize = 65_521 + 14 + 4;
+
+/// `IFNAMSIZ` without the terminating zero.
+const NAME_BYTES_MAX: usize = 15;
+
+const DRIVER: &str = "/dev/net/tun";
+/// `_IOW('T', 202, int)` and `_IOW('T', 203, int)` (linux/if_tun.h).
+const TUNSETIFF: libc::Ioctl = 0x4004_54ca;
+const TUNSETPERSIST: libc::Ioctl = 0x4004_54cb;
+
+/// Why there is no tap.
+#[derive(Debug, thiserror::Error)]
+pub enum TapError {
+    /// The name cannot be the name of a device.
+    #[error(
+        "{name:?} cannot be the name of a device: 1 to {NAME_BYTES_MAX} letters, digits, '-', '_' \
+         or '.'"
+    )]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// The kernel has no tun/tap driver, or this process cannot see it.
+    #[error(
+        "cannot open {DRIVER}: {source}; load the driver (modprobe tun) or give this process \
+         access to the device"
+    )]
+    NoDriver {
+        /// Why not.
+        source: io::Error,
+    },
+    /// This process may not.
+    #[error("not permitted to make or open the tap {name}; it needs CAP_NET_ADMIN")]
+    NotPermitted {
+        /// The name of the tap.
+        name: String,
+    },
+    /// Another process has it open.
+    #[error("the tap {name} is in use by {}; stop that, or choose another name", known(.holder.as_ref()))]
+    Busy {
+        /// The name of the tap.
+        name: String,
+        /// Who, if we can tell.
+        holder: Option<Process>,
+    },
+    /// There is a device of that name, and it is something else.
+    #[error("there is a device {name} already, and it is no tap ({kind}); choose another name")]
+    OtherDevice {
+        /// The name.
+        name: String,
+        /// What it is.
+        kind: DeviceKind,
+    },
+    /// The driver refused.
+    #[error("cannot {what} the tap {name}: {source}")]
+    Driver {
+        /// What it refused to do.
+        what: &'static str,
+        /// The name of the tap.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The tap is there but could not be set up.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+}
+
+fn known(holder: Option<&Process>) -> String {
+    holder.map_or_else(|| "another process".to_owned(), Process::to_string)
+}
+
+/// A tap that is open.
+#[derive(Debug)]
+pub struct Tap {
+    queue: AsyncFd<OwnedFd>,
+    name: String,
+    index: u32,
+}
+
+impl Tap {
+    /// Opens the tap of this name, or makes it, in the network namespace of the calling thread
+    /// (which must be the one of `requests`). It is persistent, up, has the largest MTU that its
+    /// driver accepts, and no IPv6, so that the kernel sends nothing by it.
+    ///
+    /// # Errors
+    ///
+    /// [`TapError`]. A tap that could be made but not set up is left behind.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub async fn open(name: &str, requests: &Requests) -> Result<Self, TapError> {
+        check_name(name)?;
+        if let Some(device) = requests.device_named(name).await? {
+            is_tap(&device)?;
+        }
+        let queue = attach(name)?;
+        persist(&queue, name, true)?;
+        let index = set_up(name, requests).await?;
+        let queue = AsyncFd::new(OwnedFd::from(queue)).map_err(|source| TapError::Driver {
+            what: "watch",
+            name: name.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            queue,
+            name: name.to_owned(),
+            index,
+        })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The kernel's index of it.
+    pub const fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Waits for a frame that was sent to the tap and puts it into `buffer`, of
+    /// [`FRAME_BYTES_MAX`] bytes or the end of a long frame is lost; answers its length. May be
+    /// cancelled: no frame is lost then.
+    ///
+    /// # Errors
+    ///
+    /// Those of read(2); EBADFD once the device is gone.
+    pub async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let mut ready = self.queue.readable().await?;
+            let read = |queue: &AsyncFd<OwnedFd>| Ok(nix::unistd::read(queue, buffer)?);
+            match ready.try_io(read) {
+                Ok(result) => return result,
+                Err(_would_block) => {}
+            }
+        }
+    }
+
+    /// Sends a whole frame by the tap, as if a guest had.
+    ///
+    /// # Errors
+    ///
+    /// Those of write(2): EINVAL for a frame shorter than an Ethernet header, EIO while the
+    /// device is down, EBADFD once it is gone.
+    pub async fn write(&self, frame: &[u8]) -> io::Result<()> {
+        loop {
+            let mut ready = self.queue.writable().await?;
+            let write = |queue: &AsyncFd<OwnedFd>| Ok(nix::unistd::write(queue, frame)?);
+            match ready.try_io(write) {
+                Ok(Ok(written)) if written < frame.len() => {
+                    return Err(io::ErrorKind::WriteZero.into());
+                }
+                Ok(result) => return result.map(|_| ()),
+                Err(_would_block) => {}
+            }
+        }
+    }
+
+    /// Removes the device, with whatever is attached to it.
+    ///
+    /// # Errors
+    ///
+    /// [`TapError::Driver`].
+    pub fn remove(self) -> Result<(), TapError> {
+        persist(self.queue.get_ref(), &self.name, false)
+    }
+
+    /// Removes the tap of this name if it is there; answers whether it was.
+    ///
+    /// # Errors
+    ///
+    /// [`TapError`]; [`TapError::Busy`] if an agent still has it open.
+    pub async fn remove_named(name: &str, requests: &Requests) -> Result<bool, TapError> {
+        check_name(name)?;
+        let Some(device) = requests.device_named(name).await? else {
+            return Ok(false);
+        };
+        is_tap(&device)?;
+        persist(&attach(name)?, name, false)?;
+        Ok(true)
+    }
+}
+
+fn check_name(name: &str) -> Result<(), TapError> {
+    // The kernel would take more, and the driver would read "%d" as a wish for a free number.
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let length = (1..=NAME_BYTES_MAX).contains(&name.len());
+    if length && name.bytes().all(good) && name != "." && name != ".." {
+        return Ok(());
+    }
+    Err(TapError::Name {
+        name: name.to_owned(),
+    })
+}
+
+fn is_tap(device: &Device) -> Result<(), TapError> {
+    match &device.kind {
+        DeviceKind::Tap => Ok(()),
+        kind => Err(TapError::OtherDevice {
+            name: device.name.clone(),
+            kind: kind.clone(),
+        }),
+    }
+}
+
+/// Opens the driver and has it take, or make, the tap of this name.
+fn attach(name: &str) -> Result<File, TapError> {
+    let queue = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(DRIVER)
+        .map_err(|source| TapError::NoDriver { source })?;
+    // SAFETY: `ifreq` is plain data, for which all zeroes is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request
+        .ifr_name
+        .iter_mut()
+        .zip(name.bytes().take(NAME_BYTES_MAX))
+    {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = TAP_WITHOUT_HEADER;
+    // SAFETY: TUNSETIFF reads and writes one `ifreq`, which `request` is, and keeps no pointer to
+    // it; the descriptor is open as long as `queue`.
+    let result = unsafe { libc::ioctl(queue.as_raw_fd(), TUNSETIFF, &raw mut request) };
+    let name = name.to_owned();
+    match nix::Error::result(result) {
+        Ok(_) => Ok(queue),
+        Err(nix::Error::EPERM) => Err(TapError::NotPermitted { name }),
+        Err(nix::Error::EBUSY) => {
+            let holder = Process::with_tap_open(&name);
+            Err(TapError::Busy { name, holder })
+        }
+        Err(error) => Err(TapError::Driver {
+            what: "open",
+            name,
+            source: error.into(),
+        }),
+    }
+}
+
+/// Ethernet frames, and nothing before them.
+#[expect(clippy::cast_possible_truncation, reason = "both are flags of 16 bits")]
+const TAP_WITHOUT_HEADER: i16 = (libc::IFF_TAP | libc::IFF_NO_PI) as i16;
+
+fn persist(queue: &impl AsRawFd, name: &str, persistent: bool) -> Result<(), TapError> {
+    // SAFETY: TUNSETPERSIST takes an integer, not a pointer; the descriptor is open as long as
+    // `queue`.
+    let result = unsafe {
+        libc::ioctl(
+            queue.as_raw_fd(),
+            TUNSETPERSIST,
+            libc::c_ulong::from(persistent),
+        )
+    };
+    let what = if persistent { "keep" } else { "remove" };
+    nix::Error::result(result)
+        .map(|_| ())
+        .map_err(|error| TapError::Driver {
+            what,
+            name: name.to_owned(),
+            source: error.into(),
+        })
+}
+
+/// Brings the device into the state that we want, whoever made it; answers its index.
+async fn set_up(name: &str, requests: &Requests) -> Result<u32, TapError> {
+    let device = requests
+        .device_named(name)
+        .await?
+        .ok_or_else(|| TapError::Driver {
+            what: "find",
+            name: name.to_owned(),
+            source: io::ErrorKind::NotFound.into(),
+        })?;
+    without_ipv6(&device, requests).await?;
+    if let Some(mtu) = device.mtu_max
+        && mtu != device.mtu
+    {
+        requests.set_mtu(device.index, mtu).await?;
+    }
+    requests.set_up(device.index).await?;
+    Ok(device.index)
+}
+
+/// Before the device is up, or the kernel would announce itself on it. Either of two ways will
+/// do; /proc/sys is read-only in many a service.
+async fn without_ipv6(device: &Device, requests: &Requests) -> Result<(), TapError> {
+    let setting = format!("/proc/sys/net/ipv6/conf/{}/disable_ipv6", device.name);
+    let off = fs::write(setting, "1");
+    match requests.set_no_automatic_addresses(device.index).await {
+        Ok(()) => Ok(()),
+        // The kernel, or the device, has no IPv6 to switch off.
+        Err(error) if matches!(error.errno(), Some(libc::EAFNOSUPPORT | libc::EOPNOTSUPP)) => {
+            Ok(())
+        }
+        Err(_) if off.is_ok() => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_the_kernel_would_read_differently_are_refused() {
+        for name in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "tap%d",
+            "sixteen-letters-",
+            "a b",
+            "tap:1",
+            "täp",
+        ] {
+            assert!(
+                matches!(check_name(name), Err(TapError::Name { .. })),
+                "{name:?}"
+            );
+        }
+        for name in ["t", "vnet-slow", "fifteen-letters", "tap_0.1"] {
+            assert!(check_name(name).is_ok(), "{name:?}");
+        }
+    }
+}
