@@ -4,8 +4,12 @@
 //! measures or drives the agent starts its crate with cargo instead of depending on it, since
 //! the agent's build script depends on this package.
 
+mod abi;
+mod check;
 mod layers;
+mod root_test;
 mod source;
+mod steps;
 
 use std::process::ExitCode;
 
@@ -23,8 +27,27 @@ struct Arguments {
 enum Verb {
     /// Build the kernel object, and say with what
     BuildEbpf,
+    /// Check everything that needs no root: form, lints, layers, binary interface, tests
+    Check,
+    /// Run the tests that need root
+    RootTest,
+    /// Check and test everything that this user can
+    Test {
+        /// Fail instead of leaving anything out
+        #[arg(long)]
+        all: bool,
+    },
     /// See that every file of the agent imports only what its layer may
     Layers,
+    /// Write what lies in the maps into vnet-common/abi.txt
+    Abi {
+        /// Compare instead, and fail if it changed
+        #[arg(long)]
+        check: bool,
+        /// Write it although the layouts changed and SCHEMA did not: nobody has such maps yet
+        #[arg(long, conflicts_with = "check")]
+        same_schema: bool,
+    },
 }
 
 impl Verb {
@@ -36,7 +59,12 @@ impl Verb {
                 println!("{}", built.object.display());
                 Ok(())
             }
+            Self::Check => check::check(),
+            Self::RootTest => root_test::root_test(),
+            Self::Test { all } => root_test::test(all),
             Self::Layers => layers::check(),
+            Self::Abi { check: true, .. } => abi::check(),
+            Self::Abi { same_schema, .. } => abi::write(same_schema),
         }
     }
 }

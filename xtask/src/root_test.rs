@@ -1,0 +1,72 @@
+//! Does it work in a kernel?
+//!
+//! The tests that load programs, make network namespaces and start virtual machines. They are the
+//! crates of [`CRATES`], whole; run by anybody but root they fail.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use anyhow::{Context, Result, bail};
+use xtask::process::run;
+
+use crate::check::{self, cargo};
+use crate::steps::Steps;
+
+/// The crates all of whose tests need root, cheap ones first.
+pub const CRATES: [&str; 3] = ["dataplane", "lab", "e2e"];
+
+/// The verb: these tests, and the closing line.
+///
+/// # Errors
+/// If we are not root, or a test fails.
+pub fn root_test() -> Result<()> {
+    if !is_root()? {
+        bail!("these tests load programs into the kernel and make network namespaces: run as root");
+    }
+    let mut steps = Steps::default();
+    add_to(&mut steps);
+    steps.finish(None)
+}
+
+/// The verb: everything that this user can run; with `all`, everything or nothing.
+///
+/// # Errors
+/// If anything is not in order, or `all` is wanted by somebody who is not root.
+pub fn test(all: bool) -> Result<()> {
+    let is_root = is_root()?;
+    if all && !is_root {
+        bail!("nothing may be left out, and without root much would be: run as root");
+    }
+    let mut steps = Steps::default();
+    check::add_to(&mut steps);
+    if is_root {
+        add_to(&mut steps);
+        return steps.finish(None);
+    }
+    let crates = CRATES.map(|name| format!("tests/{name}")).join(", ");
+    steps.finish(Some(&format!("{crates}: they need root")))
+}
+
+fn add_to(steps: &mut Steps) {
+    // The tests start the agent and its client as programs.
+    steps.step("the agent's programs", || {
+        run(cargo("build").args(["--locked", "--package", "vnet-agent", "--bins"]))
+    });
+    for name in CRATES {
+        let mut tests = cargo("test");
+        tests.args(["--locked", "--no-fail-fast", "--package", name]);
+        // One at a time: they share the machine's devices and processors.
+        steps.tests(
+            &format!("tests/{name}"),
+            tests.args(["--", "--test-threads=1"]),
+        );
+    }
+}
+
+/// Whether we are root.
+fn is_root() -> Result<bool> {
+    Ok(fs::metadata("/proc/self")
+        .context("asking /proc who we are")?
+        .uid()
+        == 0)
+}
