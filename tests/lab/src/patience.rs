@@ -1,0 +1,34 @@
+//! How does a test wait for something without saying when it must happen?
+//!
+//! The limit is there so that a hang ends with a message; it is far above what anything takes.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+/// How long anything may take before it is taken for not happening.
+pub const LIMIT: Duration = Duration::from_secs(30);
+
+/// Asks again and again until there is an answer.
+///
+/// # Errors
+///
+/// Where there is none within [`LIMIT`]; `what` says what was waited for.
+pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> Result<T> {
+    try_eventually(what, || Ok(probe()))
+}
+
+/// As [`eventually`], with a probe that may fail; its error ends the wait.
+pub fn try_eventually<T>(what: &str, mut probe: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        if let Some(answer) = probe()? {
+            return Ok(answer);
+        }
+        if Instant::now() >= deadline {
+            bail!("waited {LIMIT:?} in vain until {what}");
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
