@@ -51,30 +51,27 @@ enum Verb {
 }
 
 impl Verb {
-    fn run(self) -> Result<()> {
+    fn run(self) -> Result<ExitCode> {
         match self {
             Self::BuildEbpf => {
                 let built = xtask::build_ebpf::build()?;
                 eprintln!("built with {}", built.toolchain);
                 println!("{}", built.object.display());
-                Ok(())
             }
-            Self::Check => check::check(),
-            Self::RootTest => root_test::root_test(),
-            Self::Test { all } => root_test::test(all),
-            Self::Layers => layers::check(),
-            Self::Abi { check: true, .. } => abi::check(),
-            Self::Abi { same_schema, .. } => abi::write(same_schema),
+            Self::Check => return Ok(check::check()),
+            Self::RootTest => return root_test::root_test(),
+            Self::Test { all } => return root_test::test(all),
+            Self::Layers => layers::check()?,
+            Self::Abi { check: true, .. } => abi::check()?,
+            Self::Abi { same_schema, .. } => abi::write(same_schema)?,
         }
+        Ok(ExitCode::SUCCESS)
     }
 }
 
 fn main() -> ExitCode {
-    match Arguments::parse().verb.run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    Arguments::parse().verb.run().unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
 }

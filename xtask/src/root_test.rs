@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use xtask::process::run;
@@ -18,21 +19,21 @@ pub const CRATES: [&str; 3] = ["dataplane", "lab", "e2e"];
 /// The verb: these tests, and the closing line.
 ///
 /// # Errors
-/// If we are not root, or a test fails.
-pub fn root_test() -> Result<()> {
+/// If we are not root.
+pub fn root_test() -> Result<ExitCode> {
     if !is_root()? {
         bail!("these tests load programs into the kernel and make network namespaces: run as root");
     }
     let mut steps = Steps::default();
     add_to(&mut steps);
-    steps.finish(None)
+    Ok(steps.finish(None))
 }
 
 /// The verb: everything that this user can run; with `all`, everything or nothing.
 ///
 /// # Errors
-/// If anything is not in order, or `all` is wanted by somebody who is not root.
-pub fn test(all: bool) -> Result<()> {
+/// If `all` is wanted by somebody who is not root.
+pub fn test(all: bool) -> Result<ExitCode> {
     let is_root = is_root()?;
     if all && !is_root {
         bail!("nothing may be left out, and without root much would be: run as root");
@@ -41,10 +42,10 @@ pub fn test(all: bool) -> Result<()> {
     check::add_to(&mut steps);
     if is_root {
         add_to(&mut steps);
-        return steps.finish(None);
+        return Ok(steps.finish(None));
     }
     let crates = CRATES.map(|name| format!("tests/{name}")).join(", ");
-    steps.finish(Some(&format!("{crates}: they need root")))
+    Ok(steps.finish(Some(&format!("{crates}: they need root"))))
 }
 
 fn add_to(steps: &mut Steps) {

@@ -3,8 +3,8 @@
 //! Runs steps one after the other, and a failed one does not stop the next; says how long each
 //! took, adds up what the test runners counted, and closes with one plain line.
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, Stdio};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -73,10 +73,7 @@ impl Steps {
     }
 
     /// Closes the series: what failed, what was left out, and last the plain line of counts.
-    ///
-    /// # Errors
-    /// If a step failed.
-    pub fn finish(self, left_out: Option<&str>) -> Result<()> {
+    pub fn finish(self, left_out: Option<&str>) -> ExitCode {
         let Self {
             count:
                 Count {
@@ -93,11 +90,10 @@ impl Steps {
             println!("left out: {left_out}");
         }
         println!("{passed} passed, {failed} failed, {skipped} skipped");
-        std::io::stdout().flush()?;
         if failures.is_empty() {
-            Ok(())
+            ExitCode::SUCCESS
         } else {
-            bail!("failed: {}", failures.join(", "))
+            ExitCode::FAILURE
         }
     }
 }
@@ -157,14 +153,14 @@ mod tests {
                 skipped: 0
             }
         );
-        assert!(steps.finish(None).is_err());
+        assert_eq!(steps.finish(None), ExitCode::FAILURE);
     }
 
     #[test]
     fn a_runner_that_ran_nothing_makes_the_series_fail() {
         let mut steps = Steps::default();
         steps.tests("a runner", &mut Command::new("true"));
-        assert!(steps.finish(None).is_err());
+        assert_eq!(steps.finish(None), ExitCode::FAILURE);
     }
 
     #[test]
@@ -177,6 +173,6 @@ mod tests {
             Ok(())
         });
         assert!(reached);
-        assert!(steps.finish(None).is_err());
+        assert_eq!(steps.finish(None), ExitCode::FAILURE);
     }
 }
