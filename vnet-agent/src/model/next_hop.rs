@@ -35,7 +35,8 @@ pub struct NextHop {
 pub enum NoNextHop {
     /// No route, or one that says that packets are to be dropped.
     NoRoute,
-    /// The kernel is asking for the neighbour's Ethernet address.
+    /// The kernel is asking for the neighbour's Ethernet address. Whoever has an older next hop
+    /// may go on using it: mostly the answer is the same.
     Resolving,
     /// The neighbour does not answer. The kernel goes on asking.
     Failed,

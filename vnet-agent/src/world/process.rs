@@ -34,7 +34,7 @@ impl Process {
         Some(Self { pid, command })
     }
 
-    /// Another process that holds the tun or tap device of this name open, in the network
+    /// A process that holds the tun or tap device of this name open, in the network
     /// namespace of the calling thread, as far as we may look into others.
     pub fn with_tap_open(name: &str) -> Option<Self> {
         let here = fs::read_link("/proc/thread-self/ns/net").ok()?;
@@ -61,7 +61,17 @@ fn has_tap_open(pid: u32, name: &str, namespace: &Path) -> bool {
                 .any(|line| line.strip_prefix("iff:").map(str::trim) == Some(name))
         })
     });
-    holds && fs::read_link(directory.join("ns/net")).is_ok_and(|its| its == namespace)
+    // Threads may be in different namespaces; the descriptor belongs to all of them.
+    let threads = || {
+        fs::read_dir(directory.join("task"))
+            .into_iter()
+            .flatten()
+            .flatten()
+    };
+    holds
+        && threads().any(|thread| {
+            fs::read_link(thread.path().join("ns/net")).is_ok_and(|its| its == namespace)
+        })
 }
 
 impl fmt::Display for Process {

@@ -117,10 +117,14 @@ impl Tap {
         let queue = attach(name)?;
         persist(&queue, name, true)?;
         let index = set_up(name, requests).await?;
-        let queue = AsyncFd::new(OwnedFd::from(queue)).map_err(|source| TapError::Driver {
-            what: "watch",
-            name: name.to_owned(),
-            source,
+        // SAFETY: the `OwnedFd` owns the descriptor, and nothing closes or replaces it while the
+        // `AsyncFd` has it: it is only lent out, as a shared reference.
+        let queue = unsafe { AsyncFd::register(OwnedFd::from(queue)) }.map_err(|error| {
+            TapError::Driver {
+                what: "watch",
+                name: name.to_owned(),
+                source: error.into(),
+            }
         })?;
         Ok(Self {
             queue,

@@ -20,7 +20,7 @@ use super::watcher::Freshness;
 use crate::model::next_hop::{Neighbour, NeighbourKey};
 
 /// An entry is touched at most this often, whoever else may be undoing what we do.
-const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(200);
 /// How often an entry is used where the kernel cannot be told to keep it fresh: well before it
 /// would be stale (`base_reachable_time`, 30 s, is spread over 15 to 45 s).
 const REFRESH: Duration = Duration::from_secs(10);
