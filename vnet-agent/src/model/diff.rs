@@ -192,25 +192,29 @@ fn edits<E: Entry>(from: &[E], to: &[E]) -> Vec<Edit<E>> {
 
 /// Which of the numbers belong to a longest rising subsequence (patience sorting): those entries
 /// may stay where they are, the fewest others move.
+///
+/// From the back, since of two equally long ones that prefers the one that ends earlier: then the
+/// entries that move are those that came last, such as a rule that has become the newest.
 fn longest_rising(numbers: &[Option<usize>]) -> Vec<bool> {
-    // For each length, the place of the smallest number that ends a rising sequence of it.
-    let mut ends: Vec<usize> = Vec::new();
-    let mut before: Vec<Option<usize>> = vec![None; numbers.len()];
-    for (place, number) in numbers.iter().enumerate() {
+    // For each length, the place of the largest number that begins a rising sequence of it.
+    let mut beginnings: Vec<usize> = Vec::new();
+    let mut after: Vec<Option<usize>> = vec![None; numbers.len()];
+    for (place, number) in numbers.iter().enumerate().rev() {
         let Some(number) = number else { continue };
-        let length = ends.partition_point(|&end| numbers[end].is_some_and(|last| last < *number));
-        before[place] = length.checked_sub(1).map(|shorter| ends[shorter]);
-        if length == ends.len() {
-            ends.push(place);
+        let rises = |&later: &usize| numbers[later].is_some_and(|later| later > *number);
+        let length = beginnings.partition_point(rises);
+        after[place] = length.checked_sub(1).map(|shorter| beginnings[shorter]);
+        if length == beginnings.len() {
+            beginnings.push(place);
         } else {
-            ends[length] = place;
+            beginnings[length] = place;
         }
     }
     let mut stays = vec![false; numbers.len()];
-    let mut next = ends.last().copied();
+    let mut next = beginnings.last().copied();
     while let Some(place) = next {
         stays[place] = true;
-        next = before[place];
+        next = after[place];
     }
     stays
 }
@@ -278,6 +282,70 @@ fn line<E: Entry + fmt::Display>(
         Edit::Move { from, to, .. } if from == to => write!(f, "~ {noun} {to} (another place)"),
         Edit::Change { from, to } | Edit::Move { from, to, .. } => {
             write!(f, "~ {noun} {from} becomes {to}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use vnet_common::addr::Cookie;
+
+    use super::*;
+    use crate::model::Target;
+    use crate::model::sample::{GUEST_THREE, host_one, link, some_configuration};
+
+    fn shown(from: &Configuration, to: &Configuration) -> Vec<String> {
+        diff(from, to).iter().map(Change::to_string).collect()
+    }
+
+    #[test]
+    fn a_difference_reads_like_what_was_done() {
+        let from = host_one();
+        let mut to = host_one();
+        to.add_link(link("to-three", 4, &["green"])).unwrap();
+        to.links[0].cookie = Some(Cookie(5));
+        to.links[1].remote = std::net::IpAddr::from([10, 0, 0, 9]);
+        to.ports[0].set_mtu = false;
+        to.limits.flows = 1000;
+        let mut rule = from.rules[0].clone();
+        rule.to = Target::Drop;
+        to.add_rule(rule).unwrap();
+        to.networks.pop();
+        let expected = [
+            "~ limits 256 ports, 256 links, 64 networks, 131072 rules, 65536 flows become 256 ports, 256 links, 64 networks, 131072 rules, 1000 flows",
+            "- network green (id 8)",
+            "~ port tap0 in blue, addresses 52:54:00:00:00:01, slow path 2000/s and 1000 at once becomes tap0 in blue, addresses 52:54:00:00:00:01, slow path 2000/s and 1000 at once, MTU left alone",
+            "~ link to-two to 10.0.0.2 for blue, flood from-ports becomes to-two to 10.0.0.2 for blue, flood from-ports (another cookie)",
+            "~ link to-proxy to 10.0.0.3 for blue, green, flood from-ports becomes to-proxy to 10.0.0.9 for blue, green, flood from-ports",
+            "+ link to-three to 10.0.0.4 for green, flood from-ports",
+            "~ rule blue: any -> 52:54:00:00:00:03 = link to-two becomes blue: any -> 52:54:00:00:00:03 = drop",
+        ];
+        assert_eq!(shown(&from, &to), expected);
+    }
+
+    #[test]
+    fn a_rule_that_only_becomes_the_newest_is_one_move() {
+        let from = host_one();
+        let mut to = host_one();
+        to.add_rule(from.rules[0].clone()).unwrap();
+        let expected = format!("~ rule blue: any -> {GUEST_THREE} = link to-two (another place)");
+        assert_eq!(shown(&from, &to), [expected]);
+    }
+
+    proptest! {
+        #[test]
+        fn applying_the_difference_gives_the_other(
+            from in some_configuration(),
+            to in some_configuration(),
+        ) {
+            let changes = diff(&from, &to);
+            let mut changed = from.clone();
+            apply(&mut changed, &changes);
+            prop_assert_eq!(&changed, &to, "{:#?}", changes);
+            prop_assert_eq!(diff(&to, &to), vec![]);
+            let shown: Vec<String> = changes.iter().map(Change::to_string).collect();
+            prop_assert!(shown.iter().all(|line| !line.contains("000000000000000")), "{:?}", shown);
         }
     }
 }

@@ -15,6 +15,8 @@ pub mod next_hop;
 pub mod port;
 pub mod problem;
 pub mod rule;
+#[cfg(test)]
+pub(crate) mod sample;
 pub mod suggest;
 pub mod validate;
 
@@ -22,6 +24,6 @@ pub use configuration::Configuration;
 pub use edit::DeletedLink;
 pub use link::{Flooding, Link};
 pub use network::Network;
-pub use port::{Addresses, Device, DeviceMatch, Port};
-pub use problem::{ConfigurationError, Refusal};
+pub use port::{Addresses, DeviceMatch, Port, PortDevice};
+pub use problem::{ConfigurationError, ErrorKind};
 pub use rule::{Rule, RuleOrigin, Target};

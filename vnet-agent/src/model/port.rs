@@ -155,7 +155,7 @@ impl fmt::Display for Addresses {
 
 /// A device that is there now and that a port entry has taken in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Device {
+pub struct PortDevice {
     /// The kernel's name for it.
     pub name: String,
     /// The place of its entry in [`super::Configuration::ports`].

@@ -313,7 +313,7 @@ fn listed(names: &[String]) -> String {
 
 /// What kind of refusal an error is: what an HTTP status is chosen by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum ErrorKind {
     /// The value itself is wrong.
     Invalid,
     /// It names something that is not there.
@@ -324,9 +324,9 @@ pub enum Refusal {
 
 impl ConfigurationError {
     /// What kind of refusal it is.
-    pub const fn refusal(&self) -> Refusal {
+    pub const fn kind(&self) -> ErrorKind {
         match self {
-            Self::Unknown { .. } | Self::NoSuchRule { .. } => Refusal::NotFound,
+            Self::Unknown { .. } | Self::NoSuchRule { .. } => ErrorKind::NotFound,
             Self::DuplicateName { .. }
             | Self::DuplicateNetworkId { .. }
             | Self::DuplicateDevice { .. }
@@ -335,8 +335,8 @@ impl ConfigurationError {
             | Self::SharedRemote { .. }
             | Self::TooMany { .. }
             | Self::LinkInUse { .. }
-            | Self::ImpliedRule { .. } => Refusal::Conflict,
-            _ => Refusal::Invalid,
+            | Self::ImpliedRule { .. } => ErrorKind::Conflict,
+            _ => ErrorKind::Invalid,
         }
     }
 

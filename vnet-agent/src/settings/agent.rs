@@ -45,7 +45,12 @@ impl Default for AgentSettings {
 fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = name.trim();
-    if check_name(name).is_ok() { name } else { "localhost" }.to_owned()
+    if check_name(name).is_ok() {
+        name
+    } else {
+        "localhost"
+    }
+    .to_owned()
 }
 
 pub(super) fn read(document: &DeTable<'_>, reader: &mut Reader) -> AgentSettings {
@@ -58,7 +63,9 @@ pub(super) fn read(document: &DeTable<'_>, reader: &mut Reader) -> AgentSettings
         "slow_path_device",
     ];
     let default = AgentSettings::default();
-    let Some(section) = reader.section(document, Item::Agent, &keys) else { return default };
+    let Some(section) = reader.section(document, Item::Agent, &keys) else {
+        return default;
+    };
     let name = reader.read(section, "name", |value| {
         plain_name(text(value, "\"host-one\"")?, "an agent's name")
     });
@@ -72,8 +79,20 @@ pub(super) fn read(document: &DeTable<'_>, reader: &mut Reader) -> AgentSettings
         name: name.or(default.name),
         socket: path(reader, section, "socket", default.socket, SOCKET_BYTES_MAX),
         socket_group: socket_group.or(None),
-        pin_directory: path(reader, section, "pin_directory", default.pin_directory, PATH_MAX),
-        state_directory: path(reader, section, "state_directory", default.state_directory, PATH_MAX),
+        pin_directory: path(
+            reader,
+            section,
+            "pin_directory",
+            default.pin_directory,
+            PATH_MAX,
+        ),
+        state_directory: path(
+            reader,
+            section,
+            "state_directory",
+            default.state_directory,
+            PATH_MAX,
+        ),
         slow_path_device: device.or(default.slow_path_device),
     }
 }
@@ -105,9 +124,15 @@ fn path(
         let path = text(value, &example)?;
         let wrong = |message: String, cure: String| Err(Wrong { message, cure });
         if !Path::new(path).is_absolute() {
-            wrong(format!("{path:?} is no absolute path"), format!("write it like this: {example}"))
+            wrong(
+                format!("{path:?} is no absolute path"),
+                format!("write it like this: {example}"),
+            )
         } else if path.contains('\0') {
-            wrong("a path cannot have a zero character".to_owned(), "remove it".to_owned())
+            wrong(
+                "a path cannot have a zero character".to_owned(),
+                "remove it".to_owned(),
+            )
         } else if path.len() > bytes_max {
             let message = format!("the path is longer than {bytes_max} bytes");
             wrong(message, "choose a shorter one".to_owned())

@@ -95,10 +95,16 @@ impl Settings {
         let mut warnings = Vec::new();
         let has_cookies = self.configuration.links.iter().any(|link| !link.is_plain());
         if has_cookies && mode & OTHERS_READ != 0 {
-            warnings.push(Warning::ReadableCookies { file: file(), mode: octal() });
+            warnings.push(Warning::ReadableCookies {
+                file: file(),
+                mode: octal(),
+            });
         }
         if mode & GROUP_OR_OTHERS_WRITE != 0 {
-            warnings.push(Warning::Writable { file: file(), mode: octal() });
+            warnings.push(Warning::Writable {
+                file: file(),
+                mode: octal(),
+            });
         }
         warnings
     }
@@ -129,9 +135,19 @@ impl Report {
 
 impl Summary {
     fn new(settings: Settings) -> Self {
-        let Settings { agent, configuration } = settings;
+        let Settings {
+            agent,
+            configuration,
+        } = settings;
         let implied_rules = configuration.effective_rules(&[]).len() - configuration.rules.len();
-        let Configuration { underlay, networks, ports, links, rules, limits } = configuration;
+        let Configuration {
+            underlay,
+            networks,
+            ports,
+            links,
+            rules,
+            limits,
+        } = configuration;
         Self {
             agent,
             underlay,
@@ -164,7 +180,12 @@ impl fmt::Display for Report {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { agent, underlay, limits, .. } = self;
+        let Self {
+            agent,
+            underlay,
+            limits,
+            ..
+        } = self;
         let group = match &agent.socket_group {
             Some(group) => format!("group {group}"),
             None => "root only".to_owned(),
@@ -179,7 +200,11 @@ impl fmt::Display for Summary {
         writeln!(f, "  ports      {}", self.ports)?;
         writeln!(f, "  links      {}", self.links)?;
         let implied = self.implied_rules;
-        writeln!(f, "  rules      {}, and {implied} from the addresses of ports", self.rules)?;
+        writeln!(
+            f,
+            "  rules      {}, and {implied} from the addresses of ports",
+            self.rules
+        )?;
         write!(f, "  limits     {limits}")
     }
 }

@@ -20,7 +20,10 @@ use crate::model::{
 };
 
 fn wrong(message: impl Into<String>, cure: impl Into<String>) -> Wrong {
-    Wrong { message: message.into(), cure: cure.into() }
+    Wrong {
+        message: message.into(),
+        cure: cure.into(),
+    }
 }
 
 fn owned(value: &DeValue<'_>, example: &str) -> Result<String, Wrong> {
@@ -54,8 +57,11 @@ pub(super) fn underlay(document: &DeTable<'_>, reader: &mut Reader) -> Underlay 
     let address = reader.read(section, "address", address);
     match (device, address) {
         (Read::Missing, Read::Missing) => {
-            let cure = "add device = \"eth0\", or address = \"10.0.0.1\" for the device that has it";
-            reader.report(at("device"), wrong("neither device nor address is there", cure));
+            let cure =
+                "add device = \"eth0\", or address = \"10.0.0.1\" for the device that has it";
+            let wrong = wrong("neither device nor address is there", cure);
+            reader.report_missing(section.item, &["device", "address"], wrong);
+            reader.mark_bad(at("device"));
         }
         (Read::Missing, Read::Good(address)) => underlay.on = UnderlayMatch::Address(address),
         (Read::Good(device), Read::Missing) => underlay.on = UnderlayMatch::Device(device),
@@ -68,7 +74,9 @@ pub(super) fn underlay(document: &DeTable<'_>, reader: &mut Reader) -> Underlay 
             reader.mark_bad(at("device"));
         }
     }
-    let port = reader.read(section, "udp_port", |value| number(value, 1..=u16::MAX.into()));
+    let port = reader.read(section, "udp_port", |value| {
+        number(value, 1..=u16::MAX.into())
+    });
     let port = port.or(UDP_PORT_DEFAULT.into());
     underlay.udp_port = u16::try_from(port).unwrap_or(UDP_PORT_DEFAULT);
     underlay
@@ -76,7 +84,10 @@ pub(super) fn underlay(document: &DeTable<'_>, reader: &mut Reader) -> Underlay 
 
 pub(super) fn networks(document: &DeTable<'_>, reader: &mut Reader) -> Vec<Network> {
     let sections = reader.sections(document, Item::Network, &["name", "id"]);
-    sections.into_iter().map(|section| network(section, reader)).collect()
+    sections
+        .into_iter()
+        .map(|section| network(section, reader))
+        .collect()
 }
 
 fn network(section: Section<'_>, reader: &mut Reader) -> Network {
@@ -86,7 +97,10 @@ fn network(section: Section<'_>, reader: &mut Reader) -> Network {
         let id = NetworkId::new(number(value, 1..=NetworkId::MAX)?);
         id.ok_or_else(|| wrong("no network has this id", "write another number"))
     });
-    Network { name: name.unwrap_or_default(), id: id.unwrap_or(FILLER_ID) }
+    Network {
+        name: name.unwrap_or_default(),
+        id: id.unwrap_or(FILLER_ID),
+    }
 }
 
 /// Stands for a network id that could not be read.
@@ -106,7 +120,10 @@ pub(super) fn ports(document: &DeTable<'_>, reader: &mut Reader) -> Vec<Port> {
         "slow_path_burst",
     ];
     let sections = reader.sections(document, Item::Port, &keys);
-    sections.into_iter().map(|section| port(section, reader)).collect()
+    sections
+        .into_iter()
+        .map(|section| port(section, reader))
+        .collect()
 }
 
 fn port(section: Section<'_>, reader: &mut Reader) -> Port {
@@ -137,7 +154,9 @@ fn device(section: Section<'_>, reader: &mut Reader) -> DeviceMatch {
     match (name, pattern) {
         (Read::Missing, Read::Missing) => {
             let cure = "add name = \"tap0\", or pattern = \"tap-*\" for several devices";
-            reader.report(at("name"), wrong("neither name nor pattern is there", cure));
+            let wrong = wrong("neither name nor pattern is there", cure);
+            reader.report_missing(section.item, &["name", "pattern"], wrong);
+            reader.mark_bad(at("name"));
             DeviceMatch::Name(String::new())
         }
         (Read::Good(name), Read::Missing) => DeviceMatch::Name(name),
@@ -155,25 +174,35 @@ fn device(section: Section<'_>, reader: &mut Reader) -> DeviceMatch {
     }
 }
 
-const ADDRESSES_EXAMPLE: &str = "[\"52:54:00:12:34:56\"], \"learn\" or \"any\"";
+const ADDRESSES_EXAMPLE: &str = "[\"52:54:00:12:34:56\"] (or \"learn\", or \"any\")";
 
 fn addresses(section: Section<'_>, reader: &mut Reader) -> Addresses {
     let at = Place::new(section.item, "addresses");
-    let word = reader.read_required(section, "addresses", ADDRESSES_EXAMPLE, |value| match value {
-        DeValue::Array(_) => Ok(None),
-        DeValue::String(word) => match word.as_ref() {
-            "learn" => Ok(Some(Addresses::Learn)),
-            "any" => Ok(Some(Addresses::Any)),
-            word if word.parse::<Mac>().is_ok() => {
-                Err(wrong("expected a list", format!("write it in brackets: [{word:?}]")))
-            }
-            word => Err(wrong(
-                format!("{word:?} says nothing about addresses"),
-                format!("write {ADDRESSES_EXAMPLE}"),
+    let word = reader.read_required(
+        section,
+        "addresses",
+        ADDRESSES_EXAMPLE,
+        |value| match value {
+            DeValue::Array(_) => Ok(None),
+            DeValue::String(word) => match word.as_ref() {
+                "learn" => Ok(Some(Addresses::Learn)),
+                "any" => Ok(Some(Addresses::Any)),
+                word if word.parse::<Mac>().is_ok() => Err(wrong(
+                    "expected a list",
+                    format!("write it in brackets: [{word:?}]"),
+                )),
+                word => Err(wrong(
+                    format!("{word:?} says nothing about addresses"),
+                    format!("write {ADDRESSES_EXAMPLE}"),
+                )),
+            },
+            other => Err(other_kind(
+                other,
+                "a list, or a word in quotes",
+                ADDRESSES_EXAMPLE,
             )),
         },
-        other => Err(other_kind(other, "a list, or a word in quotes", ADDRESSES_EXAMPLE)),
-    });
+    );
     match (word, section.value("addresses")) {
         (Some(Some(word)), _) => word,
         (Some(None), Some(DeValue::Array(list))) => {
@@ -185,15 +214,22 @@ fn addresses(section: Section<'_>, reader: &mut Reader) -> Addresses {
 
 fn mac(value: &DeValue<'_>) -> Result<Mac, Wrong> {
     let text = text(value, "\"52:54:00:12:34:56\"")?;
-    text.parse().map_err(|error: vnet_common::addr::ParseError| {
-        wrong(format!("{text:?} is no Ethernet address"), error.to_string())
-    })
+    text.parse()
+        .map_err(|error: vnet_common::addr::ParseError| {
+            wrong(
+                format!("{text:?} is no Ethernet address"),
+                error.to_string(),
+            )
+        })
 }
 
 pub(super) fn links(document: &DeTable<'_>, reader: &mut Reader) -> Vec<Link> {
     let keys = ["name", "remote", "networks", "cookie", "plain", "flood"];
     let sections = reader.sections(document, Item::Link, &keys);
-    sections.into_iter().map(|section| link(section, reader)).collect()
+    sections
+        .into_iter()
+        .map(|section| link(section, reader))
+        .collect()
 }
 
 fn link(section: Section<'_>, reader: &mut Reader) -> Link {
@@ -214,9 +250,10 @@ fn link_networks(section: Section<'_>, reader: &mut Reader) -> Vec<String> {
     let example = "[\"blue\"]";
     let list = reader.read_required(section, "networks", example, |value| match value {
         DeValue::Array(_) => Ok(()),
-        DeValue::String(name) => {
-            Err(wrong("expected a list", format!("write it in brackets: [{name:?}]")))
-        }
+        DeValue::String(name) => Err(wrong(
+            "expected a list",
+            format!("write it in brackets: [{name:?}]"),
+        )),
         other => Err(other_kind(other, "a list of networks", example)),
     });
     match (list, section.value("networks")) {
@@ -234,7 +271,9 @@ const COOKIE_CURE: &str =
 fn cookie(section: Section<'_>, reader: &mut Reader) -> Option<Cookie> {
     // No message names the value: a nearly right cookie is nearly a secret.
     let cookie = reader.read(section, "cookie", |value| match value {
-        DeValue::String(text) => text.parse().map_err(|_| wrong("this is no cookie", COOKIE_CURE)),
+        DeValue::String(text) => text
+            .parse()
+            .map_err(|_| wrong("this is no cookie", COOKIE_CURE)),
         _ => Err(wrong("expected a text in quotes", COOKIE_CURE)),
     });
     let plain = reader.read(section, "plain", truth);
@@ -242,7 +281,8 @@ fn cookie(section: Section<'_>, reader: &mut Reader) -> Option<Cookie> {
     match (cookie, plain) {
         (Read::Missing, Read::Missing | Read::Good(false)) => {
             let cure = format!("{COOKIE_CURE}; or plain = true, where the other end is not ours");
-            reader.report(at("cookie"), wrong("cookie is missing", cure));
+            let wrong = wrong("cookie is missing", cure);
+            reader.report_missing(section.item, &["cookie", "plain"], wrong);
             None
         }
         (Read::Good(_) | Read::Bad, Read::Good(true)) => {
@@ -258,20 +298,37 @@ fn cookie(section: Section<'_>, reader: &mut Reader) -> Option<Cookie> {
 fn flooding(value: &DeValue<'_>) -> Result<Flooding, Wrong> {
     let word = text(value, "\"from-ports\"")?;
     let known = [Flooding::FromPorts, Flooding::Always, Flooding::Never];
-    known.into_iter().find(|flooding| flooding.to_string() == word).ok_or_else(|| {
-        let meant = suggestion(word, ["from-ports", "always", "never"]);
-        let cure = match meant {
-            Some(meant) => format!("did you mean {meant:?}?"),
-            None => "write \"from-ports\", \"always\" or \"never\"".to_owned(),
-        };
-        wrong(format!("{word:?} does not say which frames for many the link takes"), cure)
-    })
+    known
+        .into_iter()
+        .find(|flooding| flooding.to_string() == word)
+        .ok_or_else(|| {
+            let meant = suggestion(word, ["from-ports", "always", "never"]);
+            let cure = match meant {
+                Some(meant) => format!("did you mean {meant:?}?"),
+                None => "write \"from-ports\", \"always\" or \"never\"".to_owned(),
+            };
+            wrong(
+                format!("{word:?} does not say which frames for many the link takes"),
+                cure,
+            )
+        })
 }
 
 pub(super) fn rules(document: &DeTable<'_>, reader: &mut Reader) -> Vec<Rule> {
-    let keys = ["network", "source", "destination", "link", "port", "flood", "drop"];
+    let keys = [
+        "network",
+        "source",
+        "destination",
+        "link",
+        "port",
+        "flood",
+        "drop",
+    ];
     let sections = reader.sections(document, Item::Rule, &keys);
-    sections.into_iter().map(|section| rule(section, reader)).collect()
+    sections
+        .into_iter()
+        .map(|section| rule(section, reader))
+        .collect()
 }
 
 fn rule(section: Section<'_>, reader: &mut Reader) -> Rule {
@@ -304,7 +361,10 @@ fn rule(section: Section<'_>, reader: &mut Reader) -> Rule {
 fn target(section: Section<'_>, reader: &mut Reader) -> Target {
     let only_true = |value: &DeValue<'_>| match truth(value)? {
         true => Ok(()),
-        false => Err(wrong("false says nothing", "write true, or remove the line")),
+        false => Err(wrong(
+            "false says nothing",
+            "write true, or remove the line",
+        )),
     };
     let link = reader.read(section, "link", |value| owned(value, "\"to-two\""));
     let port = reader.read(section, "port", |value| owned(value, "\"tap0\""));
@@ -312,13 +372,18 @@ fn target(section: Section<'_>, reader: &mut Reader) -> Target {
     let drop = reader.read(section, "drop", only_true);
     let keys = ["link", "port", "flood", "drop"];
     let at = |key| Place::new(section.item, key);
-    let mut given: Vec<&'static str> =
-        keys.into_iter().filter(|key| reader.start(at(key)).is_some()).collect();
+    let mut given: Vec<&'static str> = keys
+        .into_iter()
+        .filter(|key| reader.start(at(key)).is_some())
+        .collect();
     given.sort_by_key(|key| reader.start(at(key)));
     match given.as_slice() {
         [] => {
             let cure = "add one of link = \"to-two\", port = \"tap0\", flood = true, drop = true";
-            reader.report(at(""), wrong("nothing says where such frames go", cure));
+            let wrong = wrong("nothing says where such frames go", cure);
+            if !keys.iter().any(|key| reader.is_bad(at(key))) {
+                reader.report(at(""), wrong);
+            }
         }
         [_] => {}
         [first, second, ..] => {
@@ -340,7 +405,9 @@ fn target(section: Section<'_>, reader: &mut Reader) -> Target {
 pub(super) fn limits(document: &DeTable<'_>, reader: &mut Reader) -> Limits {
     let mut limits = Limits::default();
     let keys = ["ports", "links", "networks", "rules", "flows"];
-    let Some(section) = reader.section(document, Item::Limits, &keys) else { return limits };
+    let Some(section) = reader.section(document, Item::Limits, &keys) else {
+        return limits;
+    };
     let items = Limits::ITEMS_MAX;
     for (key, limit, most) in [
         ("ports", &mut limits.ports, items),
@@ -349,7 +416,9 @@ pub(super) fn limits(document: &DeTable<'_>, reader: &mut Reader) -> Limits {
         ("rules", &mut limits.rules, Limits::RULES_MAX),
         ("flows", &mut limits.flows, Limits::FLOWS_MAX),
     ] {
-        *limit = reader.read(section, key, |value| number(value, 1..=most)).or(*limit);
+        *limit = reader
+            .read(section, key, |value| number(value, 1..=most))
+            .or(*limit);
     }
     limits
 }

@@ -38,7 +38,12 @@ fn syntax_cure(message: &str) -> &'static str {
     let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
     if says(&["duplicate key"]) {
         "keep one of them; entries of which there are several have double brackets, as in [[link]]"
-    } else if says(&["must be quoted", "invalid float", "leading zero", "invalid datetime"]) {
+    } else if says(&[
+        "must be quoted",
+        "invalid float",
+        "leading zero",
+        "invalid datetime",
+    ]) {
         "texts, addresses and cookies stand in quotes, as in remote = \"10.0.0.2\""
     } else if says(&["unclosed", "invalid literal string", "invalid basic string"]) {
         "close what has been opened: quotes, brackets"
@@ -58,7 +63,10 @@ pub(super) struct Text<'t> {
 impl<'t> Text<'t> {
     pub(super) fn new(text: &'t str) -> Self {
         let after_newlines = text.match_indices('\n').map(|(place, _)| place + 1);
-        Self { text, starts: std::iter::once(0).chain(after_newlines).collect() }
+        Self {
+            text,
+            starts: std::iter::once(0).chain(after_newlines).collect(),
+        }
     }
 
     pub(super) const fn length(&self) -> usize {
@@ -67,23 +75,39 @@ impl<'t> Text<'t> {
 
     /// The number of the line that a byte is in, from 0.
     fn line_of(&self, offset: usize) -> usize {
-        self.starts.partition_point(|&start| start <= offset).saturating_sub(1)
+        self.starts
+            .partition_point(|&start| start <= offset)
+            .saturating_sub(1)
     }
 
     /// A line without its end.
     fn line(&self, number: usize) -> &'t str {
         let start = self.starts.get(number).copied().unwrap_or(self.text.len());
-        let end = self.starts.get(number + 1).copied().unwrap_or(self.text.len());
-        self.text.get(start..end).unwrap_or("").trim_end_matches(['\n', '\r'])
+        let end = self
+            .starts
+            .get(number + 1)
+            .copied()
+            .unwrap_or(self.text.len());
+        self.text
+            .get(start..end)
+            .unwrap_or("")
+            .trim_end_matches(['\n', '\r'])
     }
 
     /// Line (from 0) of a byte, and how many characters stand before it there.
     fn position(&self, offset: usize) -> (usize, usize) {
         let number = self.line_of(offset);
         let start = self.starts.get(number).copied().unwrap_or(0);
-        let before = self.text.as_bytes().get(start..offset.min(self.text.len())).unwrap_or(&[]);
+        let before = self
+            .text
+            .as_bytes()
+            .get(start..offset.min(self.text.len()))
+            .unwrap_or(&[]);
         // A span may begin inside of a character; count those that have begun.
-        (number, before.iter().filter(|&&byte| byte & 0xc0 != 0x80).count())
+        (
+            number,
+            before.iter().filter(|&&byte| byte & 0xc0 != 0x80).count(),
+        )
     }
 }
 
@@ -131,8 +155,13 @@ impl SettingsErrors {
             let line = |finding: &Finding| text.line_of(finding.span.start);
             notation(later) && notation(first) && line(later) == line(first)
         });
-        let errors = findings.into_iter().map(|finding| SettingsError::new(text, finding));
-        Self { file: file.to_owned(), errors: errors.collect() }
+        let errors = findings
+            .into_iter()
+            .map(|finding| SettingsError::new(text, finding));
+        Self {
+            file: file.to_owned(),
+            errors: errors.collect(),
+        }
     }
 }
 
@@ -148,7 +177,11 @@ impl SettingsError {
         let whole: Vec<char> = masked(text.line(line)).chars().map(printable).collect();
         let end = if last_line == line { end } else { whole.len() };
 
-        let first = if whole.len() <= SHOWN_CHARS { 0 } else { before.saturating_sub(SHOWN_BEFORE) };
+        let first = if whole.len() <= SHOWN_CHARS {
+            0
+        } else {
+            before.saturating_sub(SHOWN_BEFORE)
+        };
         let shown: String = whole.iter().skip(first).take(SHOWN_CHARS).collect();
         let start = before.saturating_sub(first);
         let most = shown.chars().count().max(start + 1);
@@ -157,9 +190,12 @@ impl SettingsError {
             line: line + 1,
             column: before + 1,
             key: finding.key,
-            message: finding.message,
-            cure: finding.cure,
-            other_line: finding.earlier.map(|span| text.line_of(span.start) + 1),
+            message: without_long_digits(&finding.message),
+            cure: without_long_digits(&finding.cure),
+            other_line: finding
+                .earlier
+                .map(|span| text.line_of(span.start) + 1)
+                .filter(|&other| other != line + 1),
             text: shown,
             marked,
         }
@@ -196,11 +232,39 @@ fn masked(line: &str) -> String {
         let end = match value[quotes..].find(['"', '\'']) {
             Some(end) if quotes > 0 => quotes + end,
             _ if quotes > 0 => value.len(),
-            _ => value.find([',', '}', '#', ' ', '\t']).unwrap_or(value.len()),
+            _ => value
+                .find([',', '}', '#', ' ', '\t'])
+                .unwrap_or(value.len()),
         };
         shown.push_str(&value[..quotes]);
         shown.extend(value[quotes..end].chars().map(|_| '*'));
         rest = &value[end..];
+    }
+    without_long_digits(&(shown + rest))
+}
+
+/// The shortest run of hexadecimal digits that is masked wherever it stands: longer than an
+/// Ethernet address, and a cookie with a few digits missing.
+const SECRET_DIGITS: usize = 13;
+
+/// A text with every long run of hexadecimal digits masked: a cookie that stands where none
+/// belongs is a secret still.
+fn without_long_digits(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(|c: char| c.is_ascii_hexdigit()) {
+        let (before, from) = rest.split_at(start);
+        let length = from
+            .find(|c: char| !c.is_ascii_hexdigit())
+            .unwrap_or(from.len());
+        let (digits, after) = from.split_at(length);
+        shown.push_str(before);
+        if length < SECRET_DIGITS {
+            shown.push_str(digits);
+        } else {
+            shown.extend(digits.chars().map(|_| '*'));
+        }
+        rest = after;
     }
     shown + rest
 }
@@ -225,13 +289,22 @@ impl fmt::Display for SettingsErrors {
 
 impl SettingsError {
     fn show(&self, file: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { line, column, key, message, cure, other_line, text, marked } = self;
+        let Self {
+            line,
+            column,
+            key,
+            message,
+            cure,
+            other_line,
+            text,
+            marked,
+        } = self;
         let number = line.to_string();
         let margin = " ".repeat(number.len());
         let colon = if key.is_empty() { "" } else { ": " };
         writeln!(f, "{file}:{line}:{column}: {key}{colon}{message}")?;
         writeln!(f, "{margin} |")?;
-        writeln!(f, "{number} | {text}")?;
+        writeln!(f, "{}", format!("{number} | {text}").trim_end())?;
         let (blank, marks) = (" ".repeat(marked.start), "^".repeat(marked.len()));
         write!(f, "{margin} | {blank}{marks}")?;
         if let Some(other) = other_line {
@@ -251,12 +324,29 @@ mod tests {
     #[test]
     fn a_cookie_never_reaches_a_message() {
         for (line, shown) in [
-            ("cookie = \"0123456789abcdef\"", "cookie = \"****************\""),
-            ("cookie='0123456789abcdef' # mine", "cookie='****************' # mine"),
-            ("\"cookie\"  =\t0123456789abcdef # mine", "\"cookie\"  =\t**************** # mine"),
+            (
+                "cookie = \"0123456789abcdef\"",
+                "cookie = \"****************\"",
+            ),
+            (
+                "cookie='0123456789abcdef' # mine",
+                "cookie='****************' # mine",
+            ),
+            (
+                "\"cookie\"  =\t0123456789abcdef # mine",
+                "\"cookie\"  =\t**************** # mine",
+            ),
             ("cookie = \"0123456789abcdef", "cookie = \"****************"),
-            ("x = {cookie=\"12\", cookie = 34, y = 5}", "x = {cookie=\"**\", cookie = **, y = 5}"),
+            (
+                "x = {cookie=\"12\", cookie = 34, y = 5}",
+                "x = {cookie=\"**\", cookie = **, y = 5}",
+            ),
             ("name = \"cookie-jar\"", "name = \"cookie-jar\""),
+            (
+                "remote = \"0123456789abcdef\"",
+                "remote = \"****************\"",
+            ),
+            ("remote = \"525400123456\"", "remote = \"525400123456\""),
             ("cookie", "cookie"),
             ("cookie = ", "cookie = "),
             ("cookie = \"\"", "cookie = \"\""),

@@ -13,6 +13,8 @@ pub mod check;
 mod entry;
 pub mod error;
 mod read;
+#[cfg(test)]
+mod tests;
 
 pub use agent::AgentSettings;
 pub use check::{Report, Summary, Warning};
@@ -122,6 +124,9 @@ fn is_consequence(reader: &Reader, problem: &Problem) -> bool {
             let earlier = problem.earlier.map(|earlier| earlier.item);
             of_the_key && (place.item == problem.at.item || Some(place.item) == earlier)
         }),
+        ConfigurationError::SharedRemote { .. } => {
+            reader.is_bad(Place::new(problem.at.item, "remote"))
+        }
         _ => false,
     }
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Range, RangeInclusive};
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeString, DeTable, DeValue};
 
 use super::error::Finding;
 use crate::model::problem::{Item, Place, Problem};
@@ -69,14 +69,8 @@ impl<T> Read<T> {
     }
 }
 
-const SECTIONS: [(&str, bool); 7] = [
-    ("agent", false),
-    ("underlay", false),
-    ("network", true),
-    ("port", true),
-    ("link", true),
-    ("rule", true),
-    ("limits", false),
+const SECTIONS: [&str; 7] = [
+    "agent", "underlay", "network", "port", "link", "rule", "limits",
 ];
 
 const fn section_name(item: Item) -> &'static str {
@@ -94,32 +88,39 @@ const fn section_name(item: Item) -> &'static str {
 impl Reader {
     /// Reports every section that is none of ours.
     pub(super) fn refuse_unknown_sections(&mut self, document: &DeTable<'_>) {
-        let known = SECTIONS.map(|(name, _)| name);
         for key in document.keys() {
-            if !known.contains(&key.get_ref().as_ref()) {
-                self.unknown_key(key, None, &known);
+            if !SECTIONS.contains(&key.get_ref().as_ref()) {
+                self.unknown_key(key, None, &SECTIONS);
             }
         }
     }
 
+    /// Reports a key that is none of ours, and gives back the one that it may have meant.
     fn unknown_key(
         &mut self,
-        key: &Spanned<std::borrow::Cow<'_, str>>,
+        key: &Spanned<DeString<'_>>,
         section: Option<&str>,
-        known: &[&str],
-    ) {
+        known: &[&'static str],
+    ) -> Option<&'static str> {
         let name = key.get_ref();
-        let cure = match suggestion(name, known.iter().copied()) {
+        let meant = suggestion(name, known.iter().copied());
+        let cure = match meant {
             Some(meant) => format!("did you mean {meant}?"),
             None => format!("one of: {}", known.join(", ")),
         };
         self.findings.push(Finding {
             span: key.span(),
             key: section.map_or_else(|| name.to_string(), |section| format!("{section}.{name}")),
-            message: if section.is_some() { "unknown key" } else { "unknown section" }.to_owned(),
+            message: if section.is_some() {
+                "unknown key"
+            } else {
+                "unknown section"
+            }
+            .to_owned(),
             cure,
             earlier: None,
         });
+        meant
     }
 
     /// The one section of this name, whose keys are these.
@@ -127,14 +128,14 @@ impl Reader {
         &mut self,
         document: &'a DeTable<'a>,
         item: Item,
-        known: &[&str],
+        known: &[&'static str],
     ) -> Option<Section<'a>> {
         let name = section_name(item);
         let value = document.get(name)?;
         self.spans.insert(Place::new(item, ""), value.span());
         let DeValue::Table(table) = value.get_ref() else {
             let cure = format!("there is one of it: write [{name}]");
-            return self.wrong_section(item, &cure);
+            return self.wrong_section(item, "expected one section", &cure);
         };
         Some(self.enter(item, table, known))
     }
@@ -144,14 +145,20 @@ impl Reader {
         &mut self,
         document: &'a DeTable<'a>,
         item: fn(usize) -> Item,
-        known: &[&str],
+        known: &[&'static str],
     ) -> Vec<Section<'a>> {
         let name = section_name(item(0));
+        let several = "expected a list of sections";
         let cure = format!("there can be several of it: write [[{name}]]");
-        let Some(value) = document.get(name) else { return Vec::new() };
+        let Some(value) = document.get(name) else {
+            return Vec::new();
+        };
         let DeValue::Array(entries) = value.get_ref() else {
             self.spans.insert(Place::new(item(0), ""), value.span());
-            return self.wrong_section(item(0), &cure).into_iter().collect();
+            return self
+                .wrong_section(item(0), several, &cure)
+                .into_iter()
+                .collect();
         };
         let mut sections = Vec::with_capacity(entries.len());
         // Entries that are no tables are left out, so that places in lists stay those of the
@@ -162,23 +169,36 @@ impl Reader {
             match entry.get_ref() {
                 DeValue::Table(table) => sections.push(self.enter(item, table, known)),
                 _ => {
-                    self.wrong_section(item, &cure);
+                    self.wrong_section(item, "expected a section", &cure);
                 }
             }
         }
         sections
     }
 
-    fn wrong_section<'a>(&mut self, item: Item, cure: &str) -> Option<Section<'a>> {
-        let message = "expected a section".to_owned();
-        self.report(Place::new(item, ""), Wrong { message, cure: cure.to_owned() });
+    fn wrong_section<'a>(&mut self, item: Item, message: &str, cure: &str) -> Option<Section<'a>> {
+        let wrong = Wrong {
+            message: message.to_owned(),
+            cure: cure.to_owned(),
+        };
+        self.report(Place::new(item, ""), wrong);
         None
     }
 
-    fn enter<'a>(&mut self, item: Item, table: &'a DeTable<'a>, known: &[&str]) -> Section<'a> {
-        for key in table.keys() {
-            if !known.contains(&key.get_ref().as_ref()) {
-                self.unknown_key(key, Some(section_name(item)), known);
+    fn enter<'a>(
+        &mut self,
+        item: Item,
+        table: &'a DeTable<'a>,
+        known: &[&'static str],
+    ) -> Section<'a> {
+        for key in table
+            .keys()
+            .filter(|key| !known.contains(&key.get_ref().as_ref()))
+        {
+            let meant = self.unknown_key(key, Some(section_name(item)), known);
+            // What is misspelt is not missing too.
+            if let Some(meant) = meant {
+                self.bad.insert(Place::new(item, meant));
             }
         }
         Section { item, table }
@@ -191,7 +211,9 @@ impl Reader {
         key: &'static str,
         parse: impl FnOnce(&DeValue<'_>) -> Result<T, Wrong>,
     ) -> Read<T> {
-        let Some(value) = section.table.get(key) else { return Read::Missing };
+        let Some(value) = section.table.get(key) else {
+            return Read::Missing;
+        };
         let at = Place::new(section.item, key);
         self.spans.insert(at, value.span());
         match parse(value.get_ref()) {
@@ -215,7 +237,7 @@ impl Reader {
         if let Read::Missing = read {
             let message = format!("{key} is missing");
             let cure = format!("add a line such as {key} = {example}");
-            self.report(Place::new(section.item, key), Wrong { message, cure });
+            self.report_missing(section.item, &[key], Wrong { message, cure });
         }
         read.good()
     }
@@ -230,7 +252,10 @@ impl Reader {
     ) -> Vec<T> {
         let mut elements = Vec::with_capacity(list.len());
         for value in list {
-            let at = Place { element: Some(elements.len()), ..at };
+            let at = Place {
+                element: Some(elements.len()),
+                ..at
+            };
             self.spans.insert(at, value.span());
             match parse(value.get_ref()) {
                 Ok(element) => elements.push(element),
@@ -238,7 +263,10 @@ impl Reader {
                     self.report(at, wrong);
                     // The next element takes this one's place, and may be fine.
                     self.bad.remove(&at);
-                    self.bad.insert(Place { element: None, ..at });
+                    self.bad.insert(Place {
+                        element: None,
+                        ..at
+                    });
                 }
             }
         }
@@ -250,6 +278,16 @@ impl Reader {
         let Wrong { message, cure } = wrong;
         self.push(at, None, message, cure);
         self.bad.insert(at);
+    }
+
+    /// Reports that none of these keys is there, unless one of them is there misspelt.
+    pub(super) fn report_missing(&mut self, item: Item, keys: &[&'static str], wrong: Wrong) {
+        if keys.iter().any(|key| self.is_bad(Place::new(item, key))) {
+            return;
+        }
+        if let Some(first) = keys.first() {
+            self.report(Place::new(item, first), wrong);
+        }
     }
 
     /// Marks a value as bad that something else has been reported about.
@@ -265,19 +303,39 @@ impl Reader {
 
     fn push(&mut self, at: Place, earlier: Option<Place>, message: String, cure: String) {
         let section = section_name(at.item);
-        let key = if at.key.is_empty() { section.to_owned() } else { format!("{section}.{}", at.key) };
+        let key = if at.key.is_empty() {
+            section.to_owned()
+        } else {
+            format!("{section}.{}", at.key)
+        };
         let span = self.span(at);
         let earlier = earlier.and_then(|place| self.span(place));
         // What the file does not say is shown where it shows; in the worst case at the top.
         let shown = span.clone().or_else(|| earlier.clone()).unwrap_or(0..0);
         let earlier = earlier.filter(|_| span.is_some());
-        self.findings.push(Finding { span: shown, key, message, cure, earlier });
+        self.findings.push(Finding {
+            span: shown,
+            key,
+            message,
+            cure,
+            earlier,
+        });
     }
 
     /// The bytes of a value, or of the nearest thing around it.
     fn span(&self, at: Place) -> Option<Range<usize>> {
-        let around = [at, Place { element: None, ..at }, Place::new(at.item, "")];
-        around.iter().find_map(|place| self.spans.get(place)).cloned()
+        let around = [
+            at,
+            Place {
+                element: None,
+                ..at
+            },
+            Place::new(at.item, ""),
+        ];
+        around
+            .iter()
+            .find_map(|place| self.spans.get(place))
+            .cloned()
     }
 
     /// Where the value of a key begins, if it is there.
@@ -322,24 +380,34 @@ pub(super) fn other_kind(value: &DeValue<'_>, expected: &str, example: &str) -> 
 
 /// A text.
 pub(super) fn text<'v>(value: &'v DeValue<'_>, example: &str) -> Result<&'v str, Wrong> {
-    value.as_str().ok_or_else(|| other_kind(value, "a text in quotes", example))
+    value
+        .as_str()
+        .ok_or_else(|| other_kind(value, "a text in quotes", example))
 }
 
 /// `true` or `false`.
 pub(super) fn truth(value: &DeValue<'_>) -> Result<bool, Wrong> {
-    value.as_bool().ok_or_else(|| other_kind(value, "true or false, without quotes", "true"))
+    value
+        .as_bool()
+        .ok_or_else(|| other_kind(value, "true or false, without quotes", "true"))
 }
 
 /// A whole number in a range.
 pub(super) fn number(value: &DeValue<'_>, range: RangeInclusive<u32>) -> Result<u32, Wrong> {
     let (least, most) = (*range.start(), *range.end());
     let DeValue::Integer(integer) = value else {
-        return Err(other_kind(value, "a whole number, without quotes", &least.to_string()));
+        let cure = format!("write a number from {least} to {most}");
+        return Err(Wrong {
+            cure,
+            ..other_kind(value, "a whole number, without quotes", "")
+        });
     };
     let number = i64::from_str_radix(integer.as_str(), integer.radix()).ok();
     let number = number.and_then(|number| u32::try_from(number).ok());
-    number.filter(|number| range.contains(number)).ok_or_else(|| Wrong {
-        message: format!("{integer} is out of range"),
-        cure: format!("write a number from {least} to {most}"),
-    })
+    number
+        .filter(|number| range.contains(number))
+        .ok_or_else(|| Wrong {
+            message: format!("{integer} is out of range"),
+            cure: format!("write a number from {least} to {most}"),
+        })
 }

@@ -1,0 +1,90 @@
+//! Does a link make sense?
+
+use std::net::IpAddr;
+
+use super::index::Index;
+use super::{Problems, check_item_name, check_network_name};
+use crate::model::configuration::UnderlayMatch;
+use crate::model::problem::{ConfigurationError, Item, Noun, Place, check_underlay_address};
+use crate::model::{Configuration, Link};
+
+/// Everything that is wrong with a link at this place (one past the last for a new one).
+pub(in crate::model) fn check_link(
+    index: &Index<'_>,
+    place: usize,
+    link: &Link,
+    found: &mut Problems,
+) {
+    let at = |key| Place::new(Item::Link(place), key);
+    check_item_name(Noun::Link, &link.name, at("name"), found);
+    if let Some(&first) = index.links.get(link.name.as_str())
+        && first != place
+    {
+        found.push_pair(
+            at("name"),
+            Place::new(Item::Link(first), "name"),
+            ConfigurationError::DuplicateName {
+                noun: Noun::Link,
+                name: link.name.clone(),
+            },
+        );
+    }
+    check_remote(index.configuration, link.remote, at("remote"), found);
+    if link.networks.is_empty() {
+        found.push(at("networks"), ConfigurationError::NoNetworks);
+    }
+    for (element, network) in link.networks.iter().enumerate() {
+        let at = Place::element(Item::Link(place), "networks", element);
+        check_network_name(index, network, at, found);
+        if link.networks[..element].contains(network) {
+            found.push(
+                at,
+                ConfigurationError::RepeatedNetwork {
+                    network: network.clone(),
+                },
+            );
+        } else if let Some(&first) = index.remotes.get(&(link.remote, network.as_str()))
+            && first != place
+        {
+            found.push_pair(
+                at,
+                Place::new(Item::Link(first), "remote"),
+                ConfigurationError::SharedRemote {
+                    remote: link.remote,
+                    network: network.clone(),
+                    other: index.configuration.links[first].name.clone(),
+                },
+            );
+        }
+    }
+}
+
+fn check_remote(configuration: &Configuration, remote: IpAddr, at: Place, found: &mut Problems) {
+    if let Err(why) = check_underlay_address(remote) {
+        found.push(
+            at,
+            ConfigurationError::BadAddress {
+                address: remote,
+                why,
+            },
+        );
+        return;
+    }
+    let UnderlayMatch::Address(local) = configuration.underlay.on else {
+        return;
+    };
+    let underlay = Place::new(Item::Underlay, "address");
+    if remote == local {
+        found.push_pair(
+            at,
+            underlay,
+            ConfigurationError::LinkToOneself { address: remote },
+        );
+    } else if remote.is_ipv4() != local.is_ipv4() {
+        found.push_pair(
+            at,
+            underlay,
+            ConfigurationError::OtherFamily { remote, local },
+        );
+    }
+}

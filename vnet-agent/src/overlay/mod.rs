@@ -1,0 +1,3 @@
+//! The overlay as a graph: who gets a frame that is for more than one.
+
+pub mod flood;
