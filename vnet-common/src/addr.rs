@@ -12,8 +12,19 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 /// An Ethernet address (IEEE 802-2014, section 8), in the order of the wire.
 #[repr(transparent)]
 #[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, FromBytes, IntoBytes, Immutable,
-    KnownLayout, Unaligned,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+    Unaligned,
 )]
 pub struct Mac(pub [u8; 6]);
 
@@ -48,7 +59,9 @@ impl Mac {
 /// The two addresses that a frame begins with, as the twelve bytes of the wire in three words:
 /// a program copies them from frame to key in three moves.
 #[repr(transparent)]
-#[derive(Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct Stations([u32; 3]);
 
 impl Stations {
@@ -82,10 +95,41 @@ impl Stations {
         Mac([a, b, c, d, e, f])
     }
 
+    /// The way back.
+    #[inline(always)]
+    #[must_use]
+    pub const fn swapped(self) -> Self {
+        let [first, middle, last] = self.0;
+        let [a, b, c, d] = first.to_ne_bytes();
+        let [e, f, g, h] = middle.to_ne_bytes();
+        let [i, j, k, l] = last.to_ne_bytes();
+        Self([
+            u32::from_ne_bytes([g, h, i, j]),
+            u32::from_ne_bytes([k, l, a, b]),
+            u32::from_ne_bytes([c, d, e, f]),
+        ])
+    }
+
     /// The words, for mixing.
     #[inline(always)]
     pub const fn words(self) -> [u32; 3] {
         self.0
+    }
+
+    /// The same, with zero in place of what is not kept.
+    #[inline(always)]
+    #[must_use]
+    pub const fn keep(self, source: bool, destination: bool) -> Self {
+        let [first, middle, last] = self.0;
+        let to = if destination { u32::MAX } else { 0 };
+        let from = if source { u32::MAX } else { 0 };
+        let [a, b, _, _] = to.to_ne_bytes();
+        let [c, d, _, _] = from.to_ne_bytes();
+        Self([
+            first & to,
+            middle & u32::from_ne_bytes([a, b, c, d]),
+            last & from,
+        ])
     }
 
     /// Whether the receiver is a group.
@@ -185,7 +229,11 @@ impl NetworkId {
     /// A network id, or nothing where the number is 0 or needs more than 24 bits.
     #[inline(always)]
     pub const fn new(id: u32) -> Option<Self> {
-        if id == 0 || id > Self::MAX { None } else { Some(Self(id)) }
+        if id == 0 || id > Self::MAX {
+            None
+        } else {
+            Some(Self(id))
+        }
     }
 
     /// The id as a number.
@@ -211,14 +259,27 @@ impl FromStr for NetworkId {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        text.parse().ok().and_then(Self::new).ok_or(ParseError::NetworkId)
+        text.parse()
+            .ok()
+            .and_then(Self::new)
+            .ok_or(ParseError::NetworkId)
     }
 }
 
 /// A link's place in the agent's tables: an index, dealt by the agent, meaningless elsewhere.
 #[repr(transparent)]
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    FromBytes,
+    IntoBytes,
+    Immutable,
     KnownLayout,
 )]
 pub struct LinkId(pub u32);
@@ -226,7 +287,17 @@ pub struct LinkId(pub u32);
 /// A port's device, by the kernel's index of it. 0 is no device.
 #[repr(transparent)]
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    FromBytes,
+    IntoBytes,
+    Immutable,
     KnownLayout,
 )]
 pub struct PortId(pub u32);
@@ -236,7 +307,9 @@ pub struct PortId(pub u32);
 ///
 /// Its `Debug` form is masked, so that it does not end in a log.
 #[repr(transparent)]
-#[derive(Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct Cookie(pub u64);
 
 impl Cookie {
@@ -246,7 +319,11 @@ impl Cookie {
 
 impl fmt::Debug for Cookie {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0 == 0 { "no cookie" } else { "cookie ****" })
+        f.write_str(if self.0 == 0 {
+            "no cookie"
+        } else {
+            "cookie ****"
+        })
     }
 }
 
@@ -284,7 +361,9 @@ mod as_text {
 
     impl<'de> Deserialize<'de> for Mac {
         fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-            Cow::<str>::deserialize(from)?.parse().map_err(D::Error::custom)
+            Cow::<str>::deserialize(from)?
+                .parse()
+                .map_err(D::Error::custom)
         }
     }
 
@@ -296,7 +375,8 @@ mod as_text {
 
     impl<'de> Deserialize<'de> for NetworkId {
         fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-            Self::new(u32::deserialize(from)?).ok_or_else(|| D::Error::custom(ParseError::NetworkId))
+            Self::new(u32::deserialize(from)?)
+                .ok_or_else(|| D::Error::custom(ParseError::NetworkId))
         }
     }
 
@@ -308,7 +388,9 @@ mod as_text {
 
     impl<'de> Deserialize<'de> for Cookie {
         fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-            Cow::<str>::deserialize(from)?.parse().map_err(D::Error::custom)
+            Cow::<str>::deserialize(from)?
+                .parse()
+                .map_err(D::Error::custom)
         }
     }
 }
@@ -333,8 +415,17 @@ mod tests {
         let (source, destination) = (Mac([2, 1, 2, 3, 4, 5]), Mac([3, 9, 8, 7, 6, 5]));
         let stations = Stations::new(source, destination);
         assert_eq!(stations.as_bytes(), [3, 9, 8, 7, 6, 5, 2, 1, 2, 3, 4, 5]);
-        assert_eq!((stations.source(), stations.destination()), (source, destination));
+        assert_eq!(
+            (stations.source(), stations.destination()),
+            (source, destination)
+        );
         assert!(stations.is_to_group() && !stations.is_from_nobody());
+        assert_eq!(stations.swapped(), Stations::new(destination, source));
+        assert_eq!(stations.keep(true, false), Stations::new(source, Mac::ZERO));
+        assert_eq!(
+            stations.keep(false, true),
+            Stations::new(Mac::ZERO, destination)
+        );
         assert!(Stations::new(Mac::ZERO, source).is_from_nobody());
         assert!(Stations::new(destination, source).is_from_nobody());
         assert!(!Stations::new(Mac([0, 0, 0, 0, 0, 1]), source).is_from_nobody());
@@ -343,8 +434,13 @@ mod tests {
 
     #[test]
     fn a_text_that_is_no_address_is_refused() {
-        for text in ["", "52:54:00:12:34", "52:54:00:12:34:56:78", "52:54:00:12:34:5g", "+1:0:0:0:0:0"]
-        {
+        for text in [
+            "",
+            "52:54:00:12:34",
+            "52:54:00:12:34:56:78",
+            "52:54:00:12:34:5g",
+            "+1:0:0:0:0:0",
+        ] {
             assert_eq!(text.parse::<Mac>(), Err(ParseError::Mac), "{text}");
         }
     }
@@ -353,13 +449,22 @@ mod tests {
     fn a_network_id_has_24_bits_and_is_not_zero() {
         assert_eq!(NetworkId::new(0), None);
         assert_eq!(NetworkId::new(0x0100_0000), None);
-        assert_eq!(NetworkId::new(0x00ff_ffff).map(NetworkId::get), Some(0x00ff_ffff));
+        assert_eq!(
+            NetworkId::new(0x00ff_ffff).map(NetworkId::get),
+            Some(0x00ff_ffff)
+        );
     }
 
     #[test]
     fn a_cookie_is_sixteen_digits_and_not_zero() {
-        assert_eq!("0123456789abcdef".parse(), Ok(Cookie(0x0123_4567_89ab_cdef)));
-        assert_eq!("0000000000000000".parse::<Cookie>(), Err(ParseError::Cookie));
+        assert_eq!(
+            "0123456789abcdef".parse(),
+            Ok(Cookie(0x0123_4567_89ab_cdef))
+        );
+        assert_eq!(
+            "0000000000000000".parse::<Cookie>(),
+            Err(ParseError::Cookie)
+        );
         assert_eq!("123".parse::<Cookie>(), Err(ParseError::Cookie));
     }
 }

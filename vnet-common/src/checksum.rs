@@ -40,7 +40,8 @@ mod tests {
     #[test]
     fn a_header_with_its_checksum_sums_to_zero() {
         let mut header = [
-            0x45, 0, 0, 0x73, 0, 0, 0x40, 0, 0x40, 0x11, 0, 0, 0xc0, 0xa8, 0, 1, 0xc0, 0xa8, 0, 0xc7,
+            0x45, 0, 0, 0x73, 0, 0, 0x40, 0, 0x40, 0x11, 0, 0, 0xc0, 0xa8, 0, 1, 0xc0, 0xa8, 0,
+            0xc7,
         ];
         let check = finish(sum(&header));
         assert_eq!(check, 0xb861);

@@ -48,12 +48,19 @@ mod tests {
     fn ports_are_dynamic_and_spread() {
         let mut buckets = [0u32; 64];
         for flow in 0..64_000u32 {
-            let port = Entropy::new().with(0x0a00_0001).with(0x0a00_0002).with(flow).source_port();
+            let port = Entropy::new()
+                .with(0x0a00_0001)
+                .with(0x0a00_0002)
+                .with(flow)
+                .source_port();
             assert!(port >= 49152);
             buckets[usize::from(port & 63)] += 1;
         }
         for count in buckets {
-            assert!((800..1200).contains(&count), "a queue of 64 got {count} of 64000 flows");
+            assert!(
+                (800..1200).contains(&count),
+                "a queue of 64 got {count} of 64000 flows"
+            );
         }
     }
 }

@@ -29,8 +29,18 @@ pub const SETTINGS: &str = "SETTINGS";
 
 /// Every map that is pinned.
 pub const PINNED_MAPS: [&str; 12] = [
-    PORTS, PORT_STATES, UNDERLAYS, NETWORKS, RULES, FLOWS, LINKS, ADMISSIONS, SENDERS, LEDGERS,
-    EVENTS, SETTINGS,
+    PORTS,
+    PORT_STATES,
+    UNDERLAYS,
+    NETWORKS,
+    RULES,
+    FLOWS,
+    LINKS,
+    ADMISSIONS,
+    SENDERS,
+    LEDGERS,
+    EVENTS,
+    SETTINGS,
 ];
 
 /// The XDP program of a port.

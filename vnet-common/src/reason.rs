@@ -8,7 +8,10 @@ use core::fmt;
 macro_rules! reasons {
     ($($(#[$doc:meta])* $variant:ident = $number:literal, $name:literal, $text:literal;)+) => {
         /// Why a frame ended here.
-        #[repr(u8)]
+        ///
+        /// As wide as what a journey returns on success, so that a result has no undefined half
+        /// (see `Outcome` in `vnet-ebpf`).
+        #[repr(u64)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Reason {
             $($(#[$doc])* $variant = $number,)+
@@ -109,7 +112,10 @@ impl Reason {
 
     /// The reason with this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|reason| reason.name() == name)
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|reason| reason.name() == name)
     }
 }
 

@@ -74,7 +74,11 @@ impl Shape {
     /// The shape with this strength, or nothing where there is none.
     #[inline(always)]
     pub const fn new(strength: u8) -> Option<Self> {
-        if strength < Self::COUNT { Some(Self(strength)) } else { None }
+        if strength < Self::COUNT {
+            Some(Self(strength))
+        } else {
+            None
+        }
     }
 
     /// The shape of a rule with these two sides.
@@ -270,7 +274,10 @@ mod tests {
             assert_eq!(usize::from(shape.strength()), 11 - place);
             assert_eq!(shape.sides(A, B), (source, destination));
             assert_eq!(shape.has_exact_source(), matches!(source, Source::Is(_)));
-            assert_eq!(shape.has_exact_destination(), matches!(destination, Destination::Is(_)));
+            assert_eq!(
+                shape.has_exact_destination(),
+                matches!(destination, Destination::Is(_))
+            );
         }
     }
 
@@ -281,7 +288,12 @@ mod tests {
         for source in [Source::Any, Source::Not(A), Source::Is(B)] {
             assert_eq!(source.to_string().parse(), Ok(source));
         }
-        for to in [Destination::None, Destination::Any, Destination::Not(A), Destination::Is(B)] {
+        for to in [
+            Destination::None,
+            Destination::Any,
+            Destination::Not(A),
+            Destination::Is(B),
+        ] {
             assert_eq!(to.to_string().parse(), Ok(to));
         }
         assert!("none".parse::<Source>().is_err());

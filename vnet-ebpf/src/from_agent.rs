@@ -1,6 +1,8 @@
 //! A frame that the agent wrote to its tap: into the port, or out over the link, that its header
 //! names.
 
+use core::mem::offset_of;
+
 use vnet_common::entropy::Entropy;
 use vnet_common::reason::Reason;
 use vnet_common::table::ledger::Ledger;
@@ -26,7 +28,9 @@ use crate::tables::Tables;
 pub fn from_agent<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Outcome, Reason> {
     let bytes = frame.length().saturating_sub(Slow::BYTES as u32);
     let result = switch(frame, tables);
-    tables.count(Ledger::AGENT, |ledger| account::account(ledger, bytes, &result));
+    tables.count(Ledger::AGENT, |ledger| {
+        account::account(ledger, bytes, &result)
+    });
     result
 }
 
@@ -39,8 +43,11 @@ fn switch<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Outcome, Rea
     let network = header.network().ok_or(Reason::SlowHeader)?;
     frame.shrink(Slow::BYTES).ok_or(Reason::SlowHeader)?;
     let [_, a, b, c] = network.get().to_be_bytes();
-    let mut outside =
-        Outside { hop_limit: header.hop_limit, network: [a, b, c], entropy: Entropy::new() };
+    let mut outside = Outside {
+        hop_limit: header.hop_limit,
+        network: [a, b, c],
+        entropy: Entropy::new(),
+    };
     match header.kind {
         Slow::DELIVER => deliver::to_port(frame, tables, header.port()),
         Slow::SEND => {
@@ -60,16 +67,21 @@ fn switch<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Outcome, Rea
 /// Makes the Geneve packet a control packet with a probe inside.
 #[inline(always)]
 fn mark_as_probe<F: Frame>(frame: &mut F) -> Option<()> {
-    let outer: Ethernet = frame.read(0)?;
-    if outer.ethertype == ethernet::IPV4 {
-        mark_geneve(frame, Ethernet::BYTES.wrapping_add(Ipv4::BYTES).wrapping_add(Udp::BYTES))
+    let ethertype: [u8; 2] = frame.read(offset_of!(Ethernet, ethertype))?;
+    let ip_bytes = if ethertype == ethernet::IPV4 {
+        Ipv4::BYTES
     } else {
-        mark_geneve(frame, Ethernet::BYTES.wrapping_add(Ipv6::BYTES).wrapping_add(Udp::BYTES))
-    }
-}
-
-#[inline(always)]
-fn mark_geneve<F: Frame>(frame: &mut F, at: usize) -> Option<()> {
-    let geneve: Geneve = frame.read(at)?;
-    frame.write(at, &Geneve { flags: Geneve::CONTROL, protocol: ethernet::LOCAL, ..geneve })
+        Ipv6::BYTES
+    };
+    let geneve_at = Ethernet::BYTES
+        .wrapping_add(ip_bytes)
+        .wrapping_add(Udp::BYTES);
+    frame.write(
+        geneve_at.wrapping_add(offset_of!(Geneve, flags)),
+        &Geneve::CONTROL,
+    )?;
+    frame.write(
+        geneve_at.wrapping_add(offset_of!(Geneve, protocol)),
+        &ethernet::LOCAL,
+    )
 }

@@ -40,16 +40,19 @@ fn switch<F: Frame, T: Tables>(
     let device = frame.device();
     let parsed = parse::ethernet(frame)?;
     let arrival = Arrival {
-        key: FlowKey { network: port.network, stations: parsed.stations },
+        key: FlowKey {
+            network: port.network,
+            stations: parsed.stations,
+        },
         network_slot: port.network_slot,
         origin: Origin::port(PortId(device)),
         bytes,
     };
-    let decision = resolve::resolve(tables, &arrival, || {
+    let action = resolve::resolve(tables, &arrival, || {
         let source = parsed.stations.source();
         port.flags & PortEntry::ANY_SOURCE != 0
             || port.lists(source)
             || (port.flags & PortEntry::LEARN != 0 && tables.is_learned(device, source))
     })?;
-    deliver::deliver(frame, tables, decision, &arrival, &parsed, HOP_LIMIT)
+    deliver::deliver(frame, tables, action, &arrival, &parsed, HOP_LIMIT)
 }

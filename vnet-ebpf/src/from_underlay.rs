@@ -4,10 +4,11 @@
 use vnet_common::reason::Reason;
 use vnet_common::table::flow::{FlowKey, Origin};
 use vnet_common::table::underlay::UnderlayEntry;
+use vnet_common::wire::ethernet::{self, Ethernet};
 
 use crate::Outcome;
 use crate::frame::Frame;
-use crate::step::admit::{self, Admitted, Outer};
+use crate::step::admit::{self, Admitted, Claim, Outer};
 use crate::step::resolve::{self, Arrival};
 use crate::step::{account, decap, deliver, echo, parse};
 use crate::tables::Tables;
@@ -19,11 +20,31 @@ use crate::tables::Tables;
 /// The reason why it is dropped; it is counted already.
 #[inline(always)]
 pub fn from_underlay<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Outcome, Reason> {
-    let Some(underlay) = tables.underlay(frame.device()) else { return Ok(Outcome::Passed) };
-    match admit::outer(frame, underlay) {
-        Ok(None) => Ok(Outcome::Passed),
-        Ok(Some(outer)) => ours(frame, tables, underlay, &outer),
-        Err(reason) => refuse(frame, tables, underlay, reason),
+    let Some(underlay) = tables.underlay(frame.device()) else {
+        return Ok(Outcome::PASSED);
+    };
+    let Some(header) = frame.read::<Ethernet>(0) else {
+        return Ok(Outcome::PASSED);
+    };
+    // Each family goes its own way to the end, so that every offset is a constant there.
+    match header.ethertype {
+        ethernet::IPV4 => settle(frame, tables, underlay, admit::ipv4(frame, underlay)),
+        ethernet::IPV6 => settle(frame, tables, underlay, admit::ipv6(frame, underlay)),
+        _ => Ok(Outcome::PASSED),
+    }
+}
+
+#[inline(always)]
+fn settle<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    underlay: &UnderlayEntry,
+    claim: Claim,
+) -> Result<Outcome, Reason> {
+    match claim {
+        Claim::NotOurs => Ok(Outcome::PASSED),
+        Claim::Broken(reason) => refuse(frame, tables, underlay, reason),
+        Claim::Ours(outer) => ours(frame, tables, underlay, &outer),
     }
 }
 
@@ -35,7 +56,9 @@ fn refuse<F: Frame, T: Tables>(
     reason: Reason,
 ) -> Result<Outcome, Reason> {
     let bytes = frame.length();
-    tables.count(underlay.ledger, |ledger| account::account(ledger, bytes, &Err(reason)));
+    tables.count(underlay.ledger, |ledger| {
+        account::account(ledger, bytes, &Err(reason))
+    });
     Err(reason)
 }
 
@@ -63,7 +86,9 @@ fn ours<F: Frame, T: Tables>(
     } else {
         switch(frame, tables, outer, &admitted, bytes)
     };
-    tables.count(admitted.ledger, |ledger| account::account(ledger, bytes, &result));
+    tables.count(admitted.ledger, |ledger| {
+        account::account(ledger, bytes, &result)
+    });
     result
 }
 
@@ -78,12 +103,15 @@ fn switch<F: Frame, T: Tables>(
     decap::decap(frame, outer, admitted)?;
     let parsed = parse::ethernet(frame)?;
     let arrival = Arrival {
-        key: FlowKey { network: admitted.network, stations: parsed.stations },
+        key: FlowKey {
+            network: admitted.network,
+            stations: parsed.stations,
+        },
         network_slot: admitted.network_slot,
         origin: Origin::link(admitted.link),
         bytes,
     };
-    let decision = resolve::resolve(tables, &arrival, || true)?;
+    let action = resolve::resolve(tables, &arrival, || true)?;
     let hop_limit = outer.hop_limit.saturating_sub(1);
-    deliver::deliver(frame, tables, decision, &arrival, &parsed, hop_limit)
+    deliver::deliver(frame, tables, action, &arrival, &parsed, hop_limit)
 }

@@ -18,30 +18,57 @@ pub mod from_underlay;
 pub mod step;
 pub mod tables;
 
-use vnet_common::addr::{LinkId, PortId};
-
-/// Where a frame went. The device is the index that the entry point redirects to.
+/// Where a frame went, in one word: the kind in the high half, the device in the low one.
+///
+/// Not an enum: the compiler leaves the fields of the other variants undefined and may save such a
+/// register on the stack, which the verifier (6.18) takes for reading one that was never written.
+#[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Out over a link, by this device.
-    Forwarded {
-        /// The link.
-        link: LinkId,
-        /// Its underlay device.
-        device: u32,
-    },
-    /// Into a port of this host.
-    Delivered {
-        /// The port, which is its device.
-        port: PortId,
-    },
+pub struct Outcome(u64);
+
+/// The kinds of [`Outcome`].
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Out over a link, by its underlay device.
+    Forwarded = 1,
+    /// Into a port of this host, which is the device.
+    Delivered = 2,
     /// Up to the agent, by its tap.
-    SlowPath {
-        /// The tap.
-        device: u32,
-    },
+    SlowPath = 3,
     /// A probe, on its way back by the device it came on.
-    Answered,
+    Answered = 4,
     /// Not ours: the host's own stack has it.
-    Passed,
+    Passed = 5,
+}
+
+impl Outcome {
+    /// Not ours.
+    pub const PASSED: Self = Self::new(Way::Passed, 0);
+    /// A probe answered.
+    pub const ANSWERED: Self = Self::new(Way::Answered, 0);
+
+    /// This way, by this device (0 where there is none).
+    #[inline(always)]
+    pub const fn new(way: Way, device: u32) -> Self {
+        Self((way as u64).wrapping_shl(32) | device as u64)
+    }
+
+    /// The device that the entry point redirects to.
+    #[inline(always)]
+    pub const fn device(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Which way.
+    #[inline(always)]
+    pub const fn way(self) -> Way {
+        match self.0.wrapping_shr(32) {
+            1 => Way::Forwarded,
+            2 => Way::Delivered,
+            3 => Way::SlowPath,
+            4 => Way::Answered,
+            _ => Way::Passed,
+        }
+    }
 }

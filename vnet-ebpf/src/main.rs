@@ -19,11 +19,10 @@ mod program {
     use aya_ebpf::helpers::bpf_redirect;
     use aya_ebpf::macros::xdp;
     use aya_ebpf::programs::XdpContext;
-    use vnet_common::addr::PortId;
     use vnet_common::reason::Reason;
-    use vnet_ebpf::Outcome;
     use vnet_ebpf::frame::xdp::XdpFrame;
     use vnet_ebpf::tables::kernel::{KernelTables, Maps};
+    use vnet_ebpf::{Outcome, Way};
     use vnet_ebpf::{from_agent, from_port, from_underlay};
 
     use crate::map;
@@ -45,6 +44,7 @@ mod program {
 
     /// On a VM's device.
     #[xdp]
+    #[inline(always)]
     pub fn port_xdp(context: XdpContext) -> u32 {
         let (mut frame, tables) = open(&context);
         verdict(from_port::from_port(&mut frame, &tables))
@@ -52,6 +52,7 @@ mod program {
 
     /// On the device that packets of the overlay come in on.
     #[xdp]
+    #[inline(always)]
     pub fn underlay_xdp(context: XdpContext) -> u32 {
         let (mut frame, tables) = open(&context);
         verdict(from_underlay::from_underlay(&mut frame, &tables))
@@ -59,6 +60,7 @@ mod program {
 
     /// On the agent's own tap.
     #[xdp]
+    #[inline(always)]
     pub fn agent_xdp(context: XdpContext) -> u32 {
         let (mut frame, tables) = open(&context);
         verdict(from_agent::from_agent(&mut frame, &tables))
@@ -76,15 +78,11 @@ mod program {
 
     #[inline(always)]
     fn verdict(result: Result<Outcome, Reason>) -> u32 {
-        match result {
-            Ok(
-                Outcome::Forwarded { device, .. }
-                | Outcome::SlowPath { device }
-                | Outcome::Delivered { port: PortId(device) },
-            ) => redirect(device),
-            Ok(Outcome::Answered) => XDP_TX,
-            Ok(Outcome::Passed) => XDP_PASS,
-            Err(_) => XDP_DROP,
+        let Ok(outcome) = result else { return XDP_DROP };
+        match outcome.way() {
+            Way::Forwarded | Way::Delivered | Way::SlowPath => redirect(outcome.device()),
+            Way::Answered => XDP_TX,
+            Way::Passed => XDP_PASS,
         }
     }
 

@@ -54,7 +54,9 @@ pub fn device_refused(context: RawTracePointContext) -> i32 {
 
 #[inline(always)]
 fn in_our_namespace(device: u64) -> bool {
-    let Some(setting) = map::SETTINGS.get(0) else { return false };
+    let Some(setting) = map::SETTINGS.get(0) else {
+        return false;
+    };
     read_u64(device, OFFSET_NET.load())
         .and_then(|net| read_u32(net, OFFSET_INUM.load()))
         .is_some_and(|inode| inode == setting.namespace)

@@ -127,7 +127,7 @@ fn rustc_flags(toolchain: &Toolchain) -> Vec<String> {
         format!("-Clinker={}", toolchain.linker.display()),
         format!("-Ctarget-cpu={CPU}"),
         // Headers lie anywhere in a packet; without this the compiler reads them byte by byte.
-        "-Ctarget-feature=+allows-misaligned-mem-access".to_owned(),
+        "-Clink-arg=--cpu-features=+allows-misaligned-mem-access".to_owned(),
         "-Cdebuginfo=2".to_owned(),
         "-Clink-arg=--btf".to_owned(),
     ]

@@ -18,7 +18,10 @@ impl AdmissionKey {
     #[inline(always)]
     pub const fn ipv4(source: [u8; 4], network: NetworkId) -> Self {
         let [a, b, c, d] = source;
-        Self { source: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d], network }
+        Self {
+            source: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d],
+            network,
+        }
     }
 
     /// The key for an IPv6 source.

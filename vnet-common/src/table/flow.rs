@@ -20,7 +20,10 @@ plain! {
 impl FlowKey {
     /// The flow from `source` to `destination`.
     pub const fn new(network: NetworkId, source: Mac, destination: Mac) -> Self {
-        Self { network, stations: Stations::new(source, destination) }
+        Self {
+            network,
+            stations: Stations::new(source, destination),
+        }
     }
 }
 
@@ -57,24 +60,38 @@ impl Origin {
     /// From a port of this host.
     #[inline(always)]
     pub const fn port(port: PortId) -> Self {
-        Self { kind: 1, number: port.0 }
+        Self {
+            kind: 1,
+            number: port.0,
+        }
     }
 
     /// From a link.
     #[inline(always)]
     pub const fn link(link: LinkId) -> Self {
-        Self { kind: 2, number: link.0 }
+        Self {
+            kind: 2,
+            number: link.0,
+        }
     }
 
     /// The port, if it is one.
     #[inline(always)]
     pub const fn as_port(self) -> Option<PortId> {
-        if self.kind == 1 { Some(PortId(self.number)) } else { None }
+        if self.kind == 1 {
+            Some(PortId(self.number))
+        } else {
+            None
+        }
     }
 
     /// The link, if it is one.
     #[inline(always)]
     pub const fn as_link(self) -> Option<LinkId> {
-        if self.kind == 2 { Some(LinkId(self.number)) } else { None }
+        if self.kind == 2 {
+            Some(LinkId(self.number))
+        } else {
+            None
+        }
     }
 }

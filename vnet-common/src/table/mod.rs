@@ -22,7 +22,7 @@ macro_rules! plain {
         $(#[$meta])*
         #[repr(C)]
         #[derive(
-            Clone, Copy, Debug, PartialEq, Eq, Hash, zerocopy::FromBytes, zerocopy::IntoBytes,
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, zerocopy::FromBytes, zerocopy::IntoBytes,
             zerocopy::Immutable, zerocopy::KnownLayout,
         )]
         pub struct $name { $($body)* }

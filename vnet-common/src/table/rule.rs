@@ -11,7 +11,7 @@
 
 use super::action::Action;
 use super::plain;
-use crate::addr::{Mac, NetworkId};
+use crate::addr::{Mac, NetworkId, Stations};
 use crate::rule::Shape;
 
 plain! {
@@ -19,8 +19,7 @@ plain! {
     pub struct RuleKey[16] {
         /// Shape in the high 8 bits, network in the low 24.
         shape_and_network: u32,
-        source: Mac,
-        destination: Mac,
+        stations: Stations,
     }
 }
 
@@ -28,11 +27,10 @@ impl RuleKey {
     /// The key under which rules of this shape are found for a frame (or stored for a rule) with
     /// these addresses; those that the shape does not name exactly are left out.
     #[inline(always)]
-    pub const fn new(network: NetworkId, shape: Shape, source: Mac, destination: Mac) -> Self {
+    pub const fn new(network: NetworkId, shape: Shape, stations: Stations) -> Self {
         Self {
             shape_and_network: (shape.strength() as u32).wrapping_shl(24) | network.get(),
-            source: if shape.has_exact_source() { source } else { Mac::ZERO },
-            destination: if shape.has_exact_destination() { destination } else { Mac::ZERO },
+            stations: stations.keep(shape.has_exact_source(), shape.has_exact_destination()),
         }
     }
 
@@ -48,12 +46,12 @@ impl RuleKey {
 
     /// The exact source, or zero.
     pub const fn source(&self) -> Mac {
-        self.source
+        self.stations.source()
     }
 
     /// The exact destination, or zero.
     pub const fn destination(&self) -> Mac {
-        self.destination
+        self.stations.destination()
     }
 }
 
@@ -71,8 +69,11 @@ plain! {
 
 impl Alternative {
     /// An unused place.
-    pub const NONE: Self =
-        Self { not_source: Mac::ZERO, not_destination: Mac::ZERO, action: Action::NONE };
+    pub const NONE: Self = Self {
+        not_source: Mac::ZERO,
+        not_destination: Mac::ZERO,
+        action: Action::NONE,
+    };
 }
 
 plain! {
@@ -94,7 +95,11 @@ impl RuleEntry {
     pub fn compile(newest_first: &[Alternative]) -> Option<Self> {
         let first = *newest_first.first()?;
         let newest = |keep: &dyn Fn(&Alternative) -> bool| {
-            newest_first.iter().find(|rule| keep(rule)).copied().unwrap_or(Alternative::NONE)
+            newest_first
+                .iter()
+                .find(|rule| keep(rule))
+                .copied()
+                .unwrap_or(Alternative::NONE)
         };
         let other_source = newest(&|rule| rule.not_source != first.not_source);
         let other_destination = newest(&|rule| rule.not_destination != first.not_destination);
@@ -124,16 +129,33 @@ impl RuleEntry {
     /// else 4. Valid frames have no zero addresses, so a zero `not` never excludes.
     #[inline(always)]
     pub fn strongest(&self, source: Mac, destination: Mac) -> Option<&Alternative> {
-        let [newest, other_source, both_others, other_destination, both_others_too] =
-            &self.alternatives;
+        let [
+            newest,
+            other_source,
+            both_others,
+            other_destination,
+            both_others_too,
+        ] = &self.alternatives;
         let found = if source == newest.not_source {
-            if destination == other_source.not_destination { both_others } else { other_source }
+            if destination == other_source.not_destination {
+                both_others
+            } else {
+                other_source
+            }
         } else if destination == newest.not_destination {
-            if source == other_destination.not_source { both_others_too } else { other_destination }
+            if source == other_destination.not_source {
+                both_others_too
+            } else {
+                other_destination
+            }
         } else {
             newest
         };
-        if found.action == Action::NONE { None } else { Some(found) }
+        if found.action == Action::NONE {
+            None
+        } else {
+            Some(found)
+        }
     }
 
     /// The rules it holds, for listing.
@@ -150,10 +172,13 @@ mod tests {
 
     use super::{Action, Alternative, RuleEntry};
     use crate::addr::{LinkId, Mac};
-    use crate::table::action::Decision;
 
     fn mac(n: u8) -> Mac {
-        if n == 0 { Mac::ZERO } else { Mac([2, 0, 0, 0, 0, n]) }
+        if n == 0 {
+            Mac::ZERO
+        } else {
+            Mac([2, 0, 0, 0, 0, n])
+        }
     }
 
     proptest! {
@@ -172,7 +197,7 @@ mod tests {
                 let rule = Alternative {
                     not_source: if no_source { Mac::ZERO } else { mac(s + 1) },
                     not_destination: if no_destination { Mac::ZERO } else { mac(d + 1) },
-                    action: Action::new(Decision::Send(LinkId(u32::try_from(number).unwrap()))),
+                    action: Action::send(LinkId(u32::try_from(number).unwrap())),
                 };
                 if !rules.iter().any(|other| {
                     (other.not_source, other.not_destination) == (rule.not_source, rule.not_destination)

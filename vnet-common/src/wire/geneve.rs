@@ -79,6 +79,8 @@ impl OptionHeader {
     /// Bytes of the option, this header included: 4 to 128.
     #[inline(always)]
     pub const fn bytes(&self) -> usize {
-        ((self.words & 0x1f) as usize).wrapping_mul(4).wrapping_add(4)
+        ((self.words & 0x1f) as usize)
+            .wrapping_mul(4)
+            .wrapping_add(4)
     }
 }

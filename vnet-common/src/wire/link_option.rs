@@ -32,7 +32,11 @@ header! {
 impl LinkOption {
     /// From the range for experiments (RFC 8926, section 6.2), not critical: to others it is
     /// noise that they may skip.
-    pub const HEADER: OptionHeader = OptionHeader { class: [0xff, 0x76], kind: 1, words: 4 };
+    pub const HEADER: OptionHeader = OptionHeader {
+        class: [0xff, 0x76],
+        kind: 1,
+        words: 4,
+    };
 
     /// An option to be filled in for each frame.
     pub const fn new(cookie: Cookie) -> Self {

@@ -70,7 +70,14 @@ impl Slow {
     }
 
     #[inline(always)]
-    const fn with(kind: u8, hop_limit: u8, network: NetworkId, port: u32, link: u32, origin: u8) -> Self {
+    const fn with(
+        kind: u8,
+        hop_limit: u8,
+        network: NetworkId,
+        port: u32,
+        link: u32,
+        origin: u8,
+    ) -> Self {
         Self {
             destination: Self::AGENT,
             source: Self::AGENT,

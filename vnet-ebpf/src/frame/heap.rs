@@ -27,7 +27,11 @@ impl HeapFrame {
     pub fn with_headroom(device: u32, bytes: &[u8], headroom: usize) -> Self {
         let mut room = std::vec![0; headroom];
         room.extend_from_slice(bytes);
-        Self { device, room, start: headroom }
+        Self {
+            device,
+            room,
+            start: headroom,
+        }
     }
 
     /// The frame as it stands.
@@ -53,7 +57,9 @@ impl Frame for HeapFrame {
     fn write<T: IntoBytes + Immutable + Copy>(&mut self, offset: usize, value: &T) -> Option<()> {
         let start = self.start.checked_add(offset)?;
         let end = start.checked_add(size_of::<T>())?;
-        self.room.get_mut(start..end)?.copy_from_slice(value.as_bytes());
+        self.room
+            .get_mut(start..end)?
+            .copy_from_slice(value.as_bytes());
         Some(())
     }
 

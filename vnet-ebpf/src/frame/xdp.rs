@@ -1,5 +1,10 @@
 //! A frame in the kernel, at the XDP door.
-#![expect(unsafe_code, reason = "packet memory is pointers, which the verifier checks")]
+#![expect(
+    unsafe_code,
+    reason = "packet memory is pointers, which the verifier checks"
+)]
+
+use core::arch::asm;
 
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
@@ -10,6 +15,27 @@ use super::Frame;
 /// A frame that an XDP program was called for.
 pub struct XdpFrame {
     context: *mut xdp_md,
+    start: usize,
+    end: usize,
+}
+
+/// Reads a pointer field of the context. The kernel replaces these 32-bit loads by loads of whole
+/// pointers, and the verifier then refuses the 32-bit spill that the compiler may make of one: so
+/// the load is written as the instruction, whose result is a whole register.
+macro_rules! pointer_field {
+    ($context:expr, $offset:literal) => {{
+        let value: usize;
+        // SAFETY: the context outlives the program (see `XdpFrame::new`) and has this field.
+        unsafe {
+            asm!(
+                concat!("{value} = *(u32 *)({context} + ", $offset, ")"),
+                value = out(reg) value,
+                context = in(reg) $context,
+                options(readonly, nostack),
+            );
+        }
+        value
+    }};
 }
 
 impl XdpFrame {
@@ -21,40 +47,42 @@ impl XdpFrame {
     /// long as the frame.
     #[inline(always)]
     pub unsafe fn new(context: *mut xdp_md) -> Self {
-        Self { context }
+        Self {
+            context,
+            start: pointer_field!(context, "0"),
+            end: pointer_field!(context, "4"),
+        }
     }
 
+    /// After the bytes have moved: every earlier pointer is void.
     #[inline(always)]
-    fn data(&self) -> usize {
-        // SAFETY: the kernel's context outlives the program (see `new`).
-        unsafe { (*self.context).data as usize }
-    }
-
-    #[inline(always)]
-    fn data_end(&self) -> usize {
-        // SAFETY: as in `data`.
-        unsafe { (*self.context).data_end as usize }
+    fn moved(&mut self) {
+        self.start = pointer_field!(self.context, "0");
+        self.end = pointer_field!(self.context, "4");
     }
 
     /// Whether the frame has metadata in front, which only a test run can give it: drivers hand
     /// frames to the first program of a device without any.
     #[inline(always)]
     pub fn has_metadata(&self) -> bool {
-        // SAFETY: as in `data`.
-        let metadata = unsafe { (*self.context).data_meta as usize };
-        metadata != self.data()
+        let metadata = pointer_field!(self.context, "8");
+        metadata != self.start
     }
 
     /// A pointer to a `T` at this offset, all of it inside the frame.
     #[inline(always)]
     fn at<T>(&self, offset: usize) -> Option<*mut T> {
-        let start = self.data().wrapping_add(offset);
-        if start.wrapping_add(size_of::<T>()) > self.data_end() {
+        let start = self.start.wrapping_add(offset);
+        if start.wrapping_add(size_of::<T>()) > self.end {
             return None;
         }
         Some(start as *mut T)
     }
 }
+
+/// A value whose words are where the verifier wants words of the stack.
+#[repr(C, align(8))]
+struct Aligned<T>(T);
 
 /// A word that may lie anywhere.
 #[repr(C, packed)]
@@ -101,13 +129,13 @@ unsafe fn copy_in_words(to: *mut u8, from: *const u8, bytes: usize) {
 impl Frame for XdpFrame {
     #[inline(always)]
     fn device(&self) -> u32 {
-        // SAFETY: as in `data`.
+        // SAFETY: the context outlives the program (see `new`).
         unsafe { (*self.context).ingress_ifindex }
     }
 
     #[inline(always)]
     fn length(&self) -> u32 {
-        self.data_end().wrapping_sub(self.data()) as u32
+        self.end.wrapping_sub(self.start) as u32
     }
 
     #[inline(always)]
@@ -120,7 +148,8 @@ impl Frame for XdpFrame {
     #[inline(always)]
     fn write<T: IntoBytes + Immutable + Copy>(&mut self, offset: usize, value: &T) -> Option<()> {
         let to = self.at::<T>(offset)?.cast::<u8>();
-        let from = (&raw const *value).cast::<u8>();
+        let aligned = Aligned(*value);
+        let from = (&raw const aligned.0).cast::<u8>();
         // SAFETY: `at` checked the bounds of `to`; a `T` has no uninitialised bytes (IntoBytes).
         unsafe { copy_in_words(to, from, size_of::<T>()) };
         Some(())
@@ -131,7 +160,10 @@ impl Frame for XdpFrame {
         let delta = (bytes as i32).wrapping_neg();
         // SAFETY: the helper checks the room and moves `data`; no pointer into the frame is kept.
         match unsafe { bpf_xdp_adjust_head(self.context, delta) } {
-            0 => Some(()),
+            0 => {
+                self.moved();
+                Some(())
+            }
             _ => None,
         }
     }
@@ -140,7 +172,10 @@ impl Frame for XdpFrame {
     fn shrink(&mut self, bytes: usize) -> Option<()> {
         // SAFETY: as in `grow`; the helper refuses to leave less than an Ethernet header.
         match unsafe { bpf_xdp_adjust_head(self.context, bytes as i32) } {
-            0 => Some(()),
+            0 => {
+                self.moved();
+                Some(())
+            }
             _ => None,
         }
     }
@@ -154,7 +189,10 @@ impl Frame for XdpFrame {
         let delta = (excess as i32).wrapping_neg();
         // SAFETY: as in `grow`.
         match unsafe { bpf_xdp_adjust_tail(self.context, delta) } {
-            0 => Some(()),
+            0 => {
+                self.moved();
+                Some(())
+            }
             _ => None,
         }
     }

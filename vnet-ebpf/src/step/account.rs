@@ -3,19 +3,22 @@
 use vnet_common::reason::Reason;
 use vnet_common::table::ledger::Ledger;
 
-use crate::Outcome;
+use crate::{Outcome, Way};
 
 /// Writes the outcome of one received frame of this many bytes.
 #[inline(always)]
 pub fn account(ledger: &mut Ledger, bytes: u32, result: &Result<Outcome, Reason>) {
     ledger.received.add(bytes);
-    let counter = match result {
-        Ok(Outcome::Forwarded { .. }) => &mut ledger.forwarded,
-        Ok(Outcome::Delivered { .. }) => &mut ledger.delivered,
-        Ok(Outcome::SlowPath { .. }) => &mut ledger.slow_path,
-        Ok(Outcome::Answered) => &mut ledger.answered,
-        Ok(Outcome::Passed) => &mut ledger.passed,
+    let outcome = match result {
+        Ok(outcome) => *outcome,
         Err(reason) => return ledger.drop(*reason),
+    };
+    let counter = match outcome.way() {
+        Way::Forwarded => &mut ledger.forwarded,
+        Way::Delivered => &mut ledger.delivered,
+        Way::SlowPath => &mut ledger.slow_path,
+        Way::Answered => &mut ledger.answered,
+        Way::Passed => &mut ledger.passed,
     };
     *counter = counter.wrapping_add(1);
 }

@@ -5,7 +5,7 @@ use vnet_common::addr::{Cookie, LinkId, NetworkId};
 use vnet_common::reason::Reason;
 use vnet_common::table::admission::AdmissionKey;
 use vnet_common::table::underlay::UnderlayEntry;
-use vnet_common::wire::ethernet::{self, Ethernet};
+use vnet_common::wire::ethernet::Ethernet;
 use vnet_common::wire::geneve::{self, Geneve, OptionHeader};
 use vnet_common::wire::ipv4::{self, Ipv4};
 use vnet_common::wire::ipv6::Ipv6;
@@ -47,71 +47,73 @@ pub struct Admitted {
     pub protocol: [u8; 2],
 }
 
-/// Whether the packet is Geneve for us: nothing where it is the host's own business.
-///
-/// # Errors
-///
-/// For us, but broken.
-#[inline(always)]
-pub fn outer<F: Frame>(frame: &F, underlay: &UnderlayEntry) -> Result<Option<Outer>, Reason> {
-    let Some(header) = frame.read::<Ethernet>(0) else { return Ok(None) };
-    match header.ethertype {
-        ethernet::IPV4 => outer_ipv4(frame, underlay),
-        ethernet::IPV6 => outer_ipv6(frame, underlay),
-        _ => Ok(None),
-    }
+/// What the outer headers make of a packet.
+#[derive(Clone, Copy, Debug)]
+pub enum Claim {
+    /// The host's own business.
+    NotOurs,
+    /// For us, but broken.
+    Broken(Reason),
+    /// Geneve, for us.
+    Ours(Outer),
 }
 
 const IP_AT: usize = Ethernet::BYTES;
 
+/// Whether an IPv4 packet is Geneve for us.
 #[inline(always)]
-fn outer_ipv4<F: Frame>(frame: &F, underlay: &UnderlayEntry) -> Result<Option<Outer>, Reason> {
-    let Some(ip) = frame.read::<Ipv4>(IP_AT) else { return Ok(None) };
+pub fn ipv4<F: Frame>(frame: &F, underlay: &UnderlayEntry) -> Claim {
+    let Some(ip) = frame.read::<Ipv4>(IP_AT) else {
+        return Claim::NotOurs;
+    };
     // We never send options; a packet with some is for the host to judge.
     if ip.version_and_words != Ipv4::PLAIN
         || ip.protocol != ipv4::UDP
         || ip.destination != underlay.ipv4
         || ip.is_later_fragment()
     {
-        return Ok(None);
+        return Claim::NotOurs;
     }
     let Some(udp) = udp_for_us(frame, IP_AT.wrapping_add(Ipv4::BYTES), underlay) else {
-        return Ok(None);
+        return Claim::NotOurs;
     };
     if ip.is_fragment() {
-        return Err(Reason::OuterFragment);
+        return Claim::Broken(Reason::OuterFragment);
     }
     let total = usize::from(u16::from_be_bytes(ip.total_length));
     if !ip.is_intact() || !lengths_agree(frame, IP_AT, total, Ipv4::BYTES, &udp) {
-        return Err(Reason::OuterHeader);
+        return Claim::Broken(Reason::OuterHeader);
     }
-    Ok(Some(Outer {
+    Claim::Ours(Outer {
         source: AdmissionKey::ipv4(ip.source, NETWORK_ANY).source,
         geneve_at: IP_AT.wrapping_add(Ipv4::BYTES).wrapping_add(Udp::BYTES),
         end: IP_AT.wrapping_add(total),
         hop_limit: ip.ttl,
-    }))
+    })
 }
 
+/// Whether an IPv6 packet is Geneve for us.
 #[inline(always)]
-fn outer_ipv6<F: Frame>(frame: &F, underlay: &UnderlayEntry) -> Result<Option<Outer>, Reason> {
-    let Some(ip) = frame.read::<Ipv6>(IP_AT) else { return Ok(None) };
+pub fn ipv6<F: Frame>(frame: &F, underlay: &UnderlayEntry) -> Claim {
+    let Some(ip) = frame.read::<Ipv6>(IP_AT) else {
+        return Claim::NotOurs;
+    };
     if !ip.is_version_6() || ip.next_header != ipv4::UDP || ip.destination != underlay.ipv6 {
-        return Ok(None);
+        return Claim::NotOurs;
     }
     let Some(udp) = udp_for_us(frame, IP_AT.wrapping_add(Ipv6::BYTES), underlay) else {
-        return Ok(None);
+        return Claim::NotOurs;
     };
     let total = usize::from(u16::from_be_bytes(ip.payload_length)).wrapping_add(Ipv6::BYTES);
     if !lengths_agree(frame, IP_AT, total, Ipv6::BYTES, &udp) {
-        return Err(Reason::OuterHeader);
+        return Claim::Broken(Reason::OuterHeader);
     }
-    Ok(Some(Outer {
+    Claim::Ours(Outer {
         source: ip.source,
         geneve_at: IP_AT.wrapping_add(Ipv6::BYTES).wrapping_add(Udp::BYTES),
         end: IP_AT.wrapping_add(total),
         hop_limit: ip.hop_limit,
-    }))
+    })
 }
 
 /// Any network, where only the address part of a key is wanted.
@@ -123,12 +125,22 @@ const NETWORK_ANY: NetworkId = match NetworkId::new(1) {
 #[inline(always)]
 fn udp_for_us<F: Frame>(frame: &F, at: usize, underlay: &UnderlayEntry) -> Option<Udp> {
     let udp: Udp = frame.read(at)?;
-    if udp.destination == underlay.udp_port { Some(udp) } else { None }
+    if udp.destination == underlay.udp_port {
+        Some(udp)
+    } else {
+        None
+    }
 }
 
 /// IP's length fits the frame, and UDP's fits IP's exactly.
 #[inline(always)]
-fn lengths_agree<F: Frame>(frame: &F, ip_at: usize, total: usize, ip_bytes: usize, udp: &Udp) -> bool {
+fn lengths_agree<F: Frame>(
+    frame: &F,
+    ip_at: usize,
+    total: usize,
+    ip_bytes: usize,
+    udp: &Udp,
+) -> bool {
     let udp_length = usize::from(u16::from_be_bytes(udp.length));
     total == ip_bytes.wrapping_add(udp_length)
         && udp_length >= Udp::BYTES
@@ -149,12 +161,18 @@ pub fn admit<F: Frame, T: Tables>(
 ) -> Result<Admitted, Reason> {
     let geneve: Geneve = frame.read(outer.geneve_at).ok_or(Reason::Geneve)?;
     let options = geneve.options_bytes();
-    let headers = outer.geneve_at.wrapping_add(Geneve::BYTES).wrapping_add(options);
+    let headers = outer
+        .geneve_at
+        .wrapping_add(Geneve::BYTES)
+        .wrapping_add(options);
     if !geneve.is_version_0() || headers > outer.end {
         return Err(Reason::Geneve);
     }
     let network = geneve.network().ok_or(Reason::UnknownPeer)?;
-    let key = AdmissionKey { source: outer.source, network };
+    let key = AdmissionKey {
+        source: outer.source,
+        network,
+    };
     let entry = tables.admission(&key).ok_or(Reason::UnknownPeer)?;
     let at = outer.geneve_at.wrapping_add(Geneve::BYTES);
     let cookie = match own_option_alone(frame, at, options) {
@@ -186,7 +204,11 @@ fn own_option_alone<F: Frame>(frame: &F, at: usize, options: usize) -> Option<Co
         return None;
     }
     let option: LinkOption = frame.read(at)?;
-    if option.header == LinkOption::HEADER { Some(option.cookie()) } else { None }
+    if option.header == LinkOption::HEADER {
+        Some(option.cookie())
+    } else {
+        None
+    }
 }
 
 /// The cookie among any options, or nothing where ours is not there.
@@ -201,14 +223,16 @@ fn walk_options<F: Frame>(frame: &F, at: usize, options: usize) -> Result<Option
         }
         // Tells the verifier what the loop's condition already says.
         let offset_bounded = offset & 0xff;
-        let header: OptionHeader =
-            frame.read(at.wrapping_add(offset_bounded)).ok_or(Reason::Geneve)?;
+        let header: OptionHeader = frame
+            .read(at.wrapping_add(offset_bounded))
+            .ok_or(Reason::Geneve)?;
         if offset.wrapping_add(header.bytes()) > options {
             return Err(Reason::Geneve);
         }
         if header == LinkOption::HEADER {
-            let option: LinkOption =
-                frame.read(at.wrapping_add(offset_bounded)).ok_or(Reason::Geneve)?;
+            let option: LinkOption = frame
+                .read(at.wrapping_add(offset_bounded))
+                .ok_or(Reason::Geneve)?;
             cookie = Some(option.cookie());
         } else if header.is_critical() {
             return Err(Reason::CriticalOption);

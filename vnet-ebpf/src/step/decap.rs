@@ -20,6 +20,8 @@ pub fn decap<F: Frame>(frame: &mut F, outer: &Outer, admitted: &Admitted) -> Res
     if outer.end < admitted.headers.wrapping_add(Ethernet::BYTES) {
         return Err(Reason::Runt);
     }
-    frame.truncate(outer.end as u32).ok_or(Reason::OuterHeader)?;
+    frame
+        .truncate(outer.end as u32)
+        .ok_or(Reason::OuterHeader)?;
     frame.shrink(admitted.headers).ok_or(Reason::Runt)
 }

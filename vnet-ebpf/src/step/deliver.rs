@@ -2,16 +2,16 @@
 
 use vnet_common::addr::{LinkId, PortId};
 use vnet_common::reason::Reason;
-use vnet_common::table::action::Decision;
+use vnet_common::table::action::{Action, Kind};
 use vnet_common::table::ledger::Ledger;
 use vnet_common::wire::slow::Slow;
 
 use super::encap::{self, Outside};
 use super::parse::{self, Parsed};
 use super::resolve::Arrival;
-use crate::Outcome;
 use crate::frame::Frame;
 use crate::tables::Tables;
+use crate::{Outcome, Way};
 
 /// The outer TTL of a frame that comes from a guest: how many hops a loop can last.
 pub const HOP_LIMIT: u8 = 64;
@@ -25,20 +25,30 @@ pub const HOP_LIMIT: u8 = 64;
 pub fn deliver<F: Frame, T: Tables>(
     frame: &mut F,
     tables: &T,
-    decision: Decision,
+    action: Action,
     arrival: &Arrival,
     parsed: &Parsed,
     hop_limit: u8,
 ) -> Result<Outcome, Reason> {
-    match decision {
-        Decision::Deliver(port) => to_port(frame, tables, port),
-        Decision::Send(link) => {
+    match action.kind() {
+        Kind::Deliver => to_port(frame, tables, PortId(action.target())),
+        Kind::Send => {
             let [_, a, b, c] = arrival.key.network.get().to_be_bytes();
             let entropy = parse::entropy(frame, parsed);
-            to_link(frame, tables, link, &Outside { hop_limit, network: [a, b, c], entropy })
+            to_link(
+                frame,
+                tables,
+                LinkId(action.target()),
+                &Outside {
+                    hop_limit,
+                    network: [a, b, c],
+                    entropy,
+                },
+            )
         }
-        Decision::Flood => flood(frame, tables, arrival, hop_limit),
-        Decision::Drop(reason) => Err(reason),
+        Kind::Flood => flood(frame, tables, arrival, hop_limit),
+        Kind::Drop => Err(action.reason()),
+        Kind::None => Err(Reason::NoRule),
     }
 }
 
@@ -55,7 +65,7 @@ pub fn to_port<F: Frame, T: Tables>(
     }
     let bytes = frame.length();
     tables.count(entry.ledger, |ledger| ledger.sent.add(bytes));
-    Ok(Outcome::Delivered { port })
+    Ok(Outcome::new(Way::Delivered, port.0))
 }
 
 /// Out over a link.
@@ -79,7 +89,7 @@ pub fn to_link<F: Frame, T: Tables>(
     }
     encap::encap(frame, tables, id, link, outside)?;
     tables.count(link.ledger, |ledger| ledger.sent.add(bytes));
-    Ok(Outcome::Forwarded { link: id, device: link.device })
+    Ok(Outcome::new(Way::Forwarded, link.device))
 }
 
 /// Up to the agent, within the port's budget.
@@ -115,6 +125,5 @@ pub fn to_agent<F: Frame, T: Tables>(
     frame.grow(Slow::BYTES).ok_or(Reason::NoHeadroom)?;
     frame.write(0, header).ok_or(Reason::NoHeadroom)?;
     tables.count(Ledger::AGENT, |ledger| ledger.sent.add(bytes));
-    Ok(Outcome::SlowPath { device })
+    Ok(Outcome::new(Way::SlowPath, device))
 }
-

@@ -1,7 +1,9 @@
 //! Probes answered in the kernel: a request goes back where it came from, an answer goes up to
 //! the agent that asked.
 
-use vnet_common::addr::Mac;
+use core::mem::offset_of;
+
+use vnet_common::addr::Stations;
 use vnet_common::reason::Reason;
 use vnet_common::table::flow::Origin;
 use vnet_common::wire::ethernet::{self, Ethernet};
@@ -34,14 +36,22 @@ pub fn control<F: Frame, T: Tables>(
     {
         return Err(Reason::UnknownControl);
     }
-    let probe: Probe = frame.read(admitted.headers).ok_or(Reason::UnknownControl)?;
-    match probe.kind {
-        Probe::REQUEST => answer(frame, tables, admitted, &probe),
+    let kind: u8 = frame.read(admitted.headers).ok_or(Reason::UnknownControl)?;
+    match kind {
+        Probe::REQUEST => answer(frame, tables, admitted),
         Probe::REPLY => {
-            frame.truncate(outer.end as u32).ok_or(Reason::OuterHeader)?;
-            frame.shrink(admitted.headers).ok_or(Reason::UnknownControl)?;
-            let header =
-                Slow::to_agent(Slow::PROBE_REPLY, 0, admitted.network, Origin::link(admitted.link));
+            frame
+                .truncate(outer.end as u32)
+                .ok_or(Reason::OuterHeader)?;
+            frame
+                .shrink(admitted.headers)
+                .ok_or(Reason::UnknownControl)?;
+            let header = Slow::to_agent(
+                Slow::PROBE_REPLY,
+                0,
+                admitted.network,
+                Origin::link(admitted.link),
+            );
             deliver::to_agent(frame, tables, &header)
         }
         _ => Err(Reason::UnknownControl),
@@ -49,42 +59,42 @@ pub fn control<F: Frame, T: Tables>(
 }
 
 /// Turns the request around in place. The sums of the headers do not change when the two sides
-/// change places, so neither does the IPv4 checksum, nor UDP's, which is zero.
+/// change places, so neither does the IPv4 checksum.
 #[inline(always)]
 fn answer<F: Frame, T: Tables>(
     frame: &mut F,
     tables: &T,
     admitted: &Admitted,
-    probe: &Probe,
 ) -> Result<Outcome, Reason> {
-    let reply =
-        Probe { kind: Probe::REPLY, answered_ns: tables.now_ns().to_be_bytes(), ..*probe };
-    frame.write(admitted.headers, &reply).ok_or(Reason::UnknownControl)?;
+    let answered_ns_at = admitted
+        .headers
+        .wrapping_add(offset_of!(Probe, answered_ns));
+    frame
+        .write(admitted.headers, &Probe::REPLY)
+        .ok_or(Reason::UnknownControl)?;
+    frame
+        .write(answered_ns_at, &tables.now_ns().to_be_bytes())
+        .ok_or(Reason::UnknownControl)?;
     turn_around(frame).ok_or(Reason::UnknownControl)?;
-    Ok(Outcome::Answered)
+    Ok(Outcome::ANSWERED)
 }
 
 #[inline(always)]
 fn turn_around<F: Frame>(frame: &mut F) -> Option<()> {
-    let header: Ethernet = frame.read(0)?;
-    let turned: [Mac; 2] = [header.source, header.destination];
-    frame.write(0, &turned)?;
-    if header.ethertype == ethernet::IPV4 {
-        let ip: Ipv4 = frame.read(Ethernet::BYTES)?;
-        let turned = Ipv4 { source: ip.destination, destination: ip.source, ..ip };
-        frame.write(Ethernet::BYTES, &turned)?;
-        turn_udp(frame, Ethernet::BYTES.wrapping_add(Ipv4::BYTES))
+    let stations: Stations = frame.read(0)?;
+    let ethertype: [u8; 2] = frame.read(offset_of!(Ethernet, ethertype))?;
+    frame.write(0, &stations.swapped())?;
+    let udp_at = if ethertype == ethernet::IPV4 {
+        let at = Ethernet::BYTES.wrapping_add(offset_of!(Ipv4, source));
+        let [source, destination]: [u32; 2] = frame.read(at)?;
+        frame.write(at, &[destination, source])?;
+        Ethernet::BYTES.wrapping_add(Ipv4::BYTES)
     } else {
-        let ip: Ipv6 = frame.read(Ethernet::BYTES)?;
-        let turned = Ipv6 { source: ip.destination, destination: ip.source, ..ip };
-        frame.write(Ethernet::BYTES, &turned)?;
-        turn_udp(frame, Ethernet::BYTES.wrapping_add(Ipv6::BYTES))
-    }
-}
-
-/// The reply too goes to Geneve's port, so only the checksum has to go: it covers the probe.
-#[inline(always)]
-fn turn_udp<F: Frame>(frame: &mut F, at: usize) -> Option<()> {
-    let udp: Udp = frame.read(at)?;
-    frame.write(at, &Udp { checksum: [0; 2], ..udp })
+        let at = Ethernet::BYTES.wrapping_add(offset_of!(Ipv6, source));
+        let [a, b, c, d]: [u64; 4] = frame.read(at)?;
+        frame.write(at, &[c, d, a, b])?;
+        Ethernet::BYTES.wrapping_add(Ipv6::BYTES)
+    };
+    // The answer too goes to Geneve's port. A checksum would cover the probe: none is sent.
+    frame.write(udp_at.wrapping_add(offset_of!(Udp, checksum)), &[0u8; 2])
 }

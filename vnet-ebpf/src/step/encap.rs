@@ -84,7 +84,8 @@ fn over_ipv6<F: Frame, const HEADERS: usize>(
     outside: &Outside,
 ) -> Option<usize> {
     copy_headers::<F, HEADERS>(frame, link)?;
-    let length = (frame.length() as u16).wrapping_sub((Ethernet::BYTES as u16).wrapping_add(Ipv6::BYTES as u16));
+    let length = (frame.length() as u16)
+        .wrapping_sub((Ethernet::BYTES as u16).wrapping_add(Ipv6::BYTES as u16));
     frame.write(18, &length.to_be_bytes())?;
     frame.write(21, &outside.hop_limit)?;
     udp_and_network(frame, AFTER_IPV6, length, outside)?;
@@ -107,7 +108,10 @@ fn udp_and_network<F: Frame>(
 ) -> Option<()> {
     frame.write(udp, &outside.entropy.source_port().to_be_bytes())?;
     frame.write(udp.wrapping_add(4), &length.to_be_bytes())?;
-    frame.write(udp.wrapping_add(Udp::BYTES).wrapping_add(4), &outside.network)
+    frame.write(
+        udp.wrapping_add(Udp::BYTES).wrapping_add(4),
+        &outside.network,
+    )
 }
 
 #[inline(always)]
@@ -120,7 +124,10 @@ fn option<F: Frame, T: Tables>(
 ) -> Option<()> {
     let (stream, sequence) = tables.next_sequence(id);
     let [_, high, middle, low] = sequence.to_be_bytes();
-    let at = after_ip.wrapping_add(Udp::BYTES).wrapping_add(Geneve::BYTES).wrapping_add(12);
+    let at = after_ip
+        .wrapping_add(Udp::BYTES)
+        .wrapping_add(Geneve::BYTES)
+        .wrapping_add(12);
     frame.write(at, &[stream, high, middle, low])?;
     if link.flags & LinkEntry::STAMP != 0 {
         // 0 means "not stamped"; the one instant in 2^32 that is 0 is told as 1.

@@ -30,7 +30,10 @@ pub fn ethernet<F: Frame>(frame: &F) -> Result<Parsed, Reason> {
     if stations.is_from_nobody() {
         return Err(Reason::InvalidSource);
     }
-    Ok(Parsed { stations, ethertype })
+    Ok(Parsed {
+        stations,
+        ethertype,
+    })
 }
 
 /// TCP's and UDP's protocol numbers: both begin with their ports.
@@ -76,7 +79,13 @@ fn of_ipv4<F: Frame>(frame: &F, at: usize) -> Option<Entropy> {
     let has_ports = matches!(header.protocol, TCP | ipv4::UDP)
         && header.version_and_words == Ipv4::PLAIN
         && !header.is_fragment();
-    Some(mix_ports(frame, mixed, header.protocol, has_ports, at.wrapping_add(Ipv4::BYTES)))
+    Some(mix_ports(
+        frame,
+        mixed,
+        header.protocol,
+        has_ports,
+        at.wrapping_add(Ipv4::BYTES),
+    ))
 }
 
 #[inline(always)]
@@ -84,15 +93,36 @@ fn of_ipv6<F: Frame>(frame: &F, at: usize) -> Option<Entropy> {
     let header: Ipv6 = frame.read(at)?;
     let [s0, s1, s2, s3] = words(header.source);
     let [d0, d1, d2, d3] = words(header.destination);
-    let mixed =
-        Entropy::new().with(s0 ^ s1).with(s2).with(s3).with(d0 ^ d1).with(d2).with(d3);
+    let mixed = Entropy::new()
+        .with(s0 ^ s1)
+        .with(s2)
+        .with(s3)
+        .with(d0 ^ d1)
+        .with(d2)
+        .with(d3);
     let has_ports = matches!(header.next_header, TCP | UDP);
-    Some(mix_ports(frame, mixed, header.next_header, has_ports, at.wrapping_add(Ipv6::BYTES)))
+    Some(mix_ports(
+        frame,
+        mixed,
+        header.next_header,
+        has_ports,
+        at.wrapping_add(Ipv6::BYTES),
+    ))
 }
 
 #[inline(always)]
-fn mix_ports<F: Frame>(frame: &F, mixed: Entropy, protocol: u8, has_ports: bool, at: usize) -> Entropy {
-    let ports = if has_ports { frame.read::<[u8; 4]>(at) } else { None };
+fn mix_ports<F: Frame>(
+    frame: &F,
+    mixed: Entropy,
+    protocol: u8,
+    has_ports: bool,
+    at: usize,
+) -> Entropy {
+    let ports = if has_ports {
+        frame.read::<[u8; 4]>(at)
+    } else {
+        None
+    };
     mixed.with(u32::from(protocol) ^ ports.map_or(0, u32::from_ne_bytes))
 }
 

@@ -1,9 +1,9 @@
 //! What was decided for this flow? One lookup a frame; on a flow's first frame, or after a change,
 //! the rules are asked.
 
-use vnet_common::addr::NetworkId;
+use vnet_common::addr::{LinkId, NetworkId, PortId};
 use vnet_common::reason::Reason;
-use vnet_common::table::action::{Action, Decision};
+use vnet_common::table::action::{Action, Kind};
 use vnet_common::table::flow::{FlowEntry, FlowKey, Origin};
 use vnet_common::table::network::NetworkEntry;
 
@@ -37,18 +37,20 @@ pub fn resolve<T: Tables>(
     tables: &T,
     arrival: &Arrival,
     allowed: impl FnOnce() -> bool,
-) -> Result<Decision, Reason> {
-    let network = tables.network(arrival.network_slot).ok_or(Reason::UnknownNetwork)?;
+) -> Result<Action, Reason> {
+    let network = tables
+        .network(arrival.network_slot)
+        .ok_or(Reason::UnknownNetwork)?;
     let known = tables.flow(&arrival.key, |flow| {
         if flow.generation != network.generation || flow.origin != arrival.origin {
-            return None;
+            return Action::NONE;
         }
         flow.packets = flow.packets.wrapping_add(1);
         flow.bytes = flow.bytes.wrapping_add(u64::from(arrival.bytes));
-        flow.action.decision()
+        flow.action
     });
     match known {
-        Some(Some(decision)) => Ok(decision),
+        Some(action) if action.kind() != Kind::None => Ok(action),
         _ => first_frame(tables, network, arrival, allowed),
     }
 }
@@ -59,14 +61,14 @@ fn first_frame<T: Tables>(
     network: &NetworkEntry,
     arrival: &Arrival,
     allowed: impl FnOnce() -> bool,
-) -> Result<Decision, Reason> {
+) -> Result<Action, Reason> {
     if !allowed() {
         return Err(Reason::ForeignSource);
     }
-    let decision = decide(tables, network, &arrival.key, arrival.origin)?;
+    let action = decide(tables, network, &arrival.key, arrival.origin)?;
     let entry = FlowEntry {
         origin: arrival.origin,
-        action: Action::new(decision),
+        action,
         generation: network.generation,
         _pad: 0,
         packets: 1,
@@ -82,7 +84,7 @@ fn first_frame<T: Tables>(
     if renewed.is_none() {
         tables.add_flow(&arrival.key, &entry);
     }
-    Ok(decision)
+    Ok(action)
 }
 
 /// What the rules say, whatever the flow table remembers. Frames for many go to the agent, which
@@ -93,19 +95,22 @@ fn decide<T: Tables>(
     network: &NetworkEntry,
     key: &FlowKey,
     origin: Origin,
-) -> Result<Decision, Reason> {
+) -> Result<Action, Reason> {
     if key.stations.is_to_group() {
-        return Ok(Decision::Flood);
+        return Ok(Action::FLOOD);
     }
     let id = NetworkId::new(network.id).ok_or(Reason::UnknownNetwork)?;
-    let (source, destination) = (key.stations.source(), key.stations.destination());
-    let action = rules::strongest(tables, id, network.shapes, source, destination)
-        .ok_or(Reason::NoRule)?;
-    let decision = action.decision().ok_or(Reason::NoRule)?;
-    let back = match decision {
-        Decision::Deliver(port) => origin == Origin::port(port),
-        Decision::Send(link) => origin == Origin::link(link),
-        Decision::Flood | Decision::Drop(_) => false,
+    let action =
+        rules::strongest(tables, id, network.shapes, key.stations).ok_or(Reason::NoRule)?;
+    let back = match action.kind() {
+        Kind::Deliver => origin == Origin::port(PortId(action.target())),
+        Kind::Send => origin == Origin::link(LinkId(action.target())),
+        Kind::Flood | Kind::Drop => false,
+        Kind::None => return Err(Reason::NoRule),
     };
-    Ok(if back { Decision::Drop(Reason::Reflection) } else { decision })
+    Ok(if back {
+        Action::drop(Reason::Reflection)
+    } else {
+        action
+    })
 }

@@ -1,7 +1,7 @@
 //! Which rule is the strongest for these addresses? One lookup a shape that has rules, strongest
 //! first: at most twelve, however many rules there are.
 
-use vnet_common::addr::{Mac, NetworkId};
+use vnet_common::addr::{NetworkId, Stations};
 use vnet_common::rule::Shape;
 use vnet_common::table::action::Action;
 use vnet_common::table::rule::RuleKey;
@@ -14,9 +14,9 @@ pub fn strongest<T: Tables>(
     tables: &T,
     network: NetworkId,
     shapes: u32,
-    source: Mac,
-    destination: Mac,
+    stations: Stations,
 ) -> Option<Action> {
+    let (source, destination) = (stations.source(), stations.destination());
     let mut strength = Shape::COUNT;
     while strength > 0 {
         strength = strength.wrapping_sub(1);
@@ -24,8 +24,10 @@ pub fn strongest<T: Tables>(
         if shapes & shape.bit() == 0 {
             continue;
         }
-        let key = RuleKey::new(network, shape, source, destination);
-        let found = tables.rule(&key).and_then(|entry| entry.strongest(source, destination));
+        let key = RuleKey::new(network, shape, stations);
+        let found = tables
+            .rule(&key)
+            .and_then(|entry| entry.strongest(source, destination));
         if let Some(alternative) = found {
             return Some(alternative.action);
         }

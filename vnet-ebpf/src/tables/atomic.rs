@@ -2,7 +2,10 @@
 //!
 //! Rust's atomics lack them for this target, because its oldest instruction set does; the third
 //! one (Linux 5.12) has both, so they are written as that instruction.
-#![expect(unsafe_code, reason = "one instruction each, which the compiler does not offer")]
+#![expect(
+    unsafe_code,
+    reason = "one instruction each, which the compiler does not offer"
+)]
 
 use core::arch::asm;
 

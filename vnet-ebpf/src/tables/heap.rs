@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::vec::Vec;
 
+use super::{Tables, spend};
 use vnet_common::addr::{LinkId, Mac, PortId};
 use vnet_common::table::admission::{AdmissionEntry, AdmissionKey};
 use vnet_common::table::event::Event;
@@ -17,11 +18,8 @@ use vnet_common::table::network::NetworkEntry;
 use vnet_common::table::port::{PortEntry, PortState};
 use vnet_common::table::rule::{RuleEntry, RuleKey};
 use vnet_common::table::underlay::UnderlayEntry;
-use zerocopy::IntoBytes;
 
-use super::{Tables, spend};
-
-/// Every table. Keys that are not ordered themselves are kept as their bytes.
+/// Every table.
 #[derive(Clone, Default, Debug)]
 pub struct HeapTables {
     /// Ports by device.
@@ -33,47 +31,33 @@ pub struct HeapTables {
     /// Links by id.
     pub links: BTreeMap<u32, LinkEntry>,
     /// Rules.
-    rules: BTreeMap<[u8; 16], RuleEntry>,
+    pub rules: BTreeMap<RuleKey, RuleEntry>,
     /// Admissions.
-    admissions: BTreeMap<[u8; 20], AdmissionEntry>,
+    pub admissions: BTreeMap<AdmissionKey, AdmissionEntry>,
     /// The agent's tap.
     pub slow_path_device: u32,
     /// The clock, nanoseconds.
     pub now_ns: Cell<u64>,
-    flows: RefCell<BTreeMap<[u8; 16], FlowEntry>>,
+    flows: RefCell<BTreeMap<FlowKey, FlowEntry>>,
     ledgers: RefCell<BTreeMap<u32, Ledger>>,
     sequences: RefCell<BTreeMap<u32, u32>>,
     states: RefCell<BTreeMap<u32, PortState>>,
     events: RefCell<Vec<Event>>,
 }
 
-fn bytes<const N: usize>(key: &(impl IntoBytes + zerocopy::Immutable)) -> [u8; N] {
-    let mut copy = [0; N];
-    for (to, from) in copy.iter_mut().zip(key.as_bytes()) {
-        *to = *from;
-    }
-    copy
-}
-
 impl HeapTables {
-    /// Puts rules under a key.
-    pub fn set_rule(&mut self, key: &RuleKey, entry: RuleEntry) {
-        self.rules.insert(bytes(key), entry);
-    }
-
-    /// Lets packets with this claim in.
-    pub fn set_admission(&mut self, key: &AdmissionKey, entry: AdmissionEntry) {
-        self.admissions.insert(bytes(key), entry);
-    }
-
     /// What is known of a flow.
     pub fn flow_entry(&self, key: &FlowKey) -> Option<FlowEntry> {
-        self.flows.borrow().get(&bytes::<16>(key)).copied()
+        self.flows.borrow().get(key).copied()
     }
 
     /// A ledger's books; empty where nothing was counted.
     pub fn ledger(&self, slot: u32) -> Ledger {
-        self.ledgers.borrow().get(&slot).copied().unwrap_or(Ledger::ZERO)
+        self.ledgers
+            .borrow()
+            .get(&slot)
+            .copied()
+            .unwrap_or(Ledger::ZERO)
     }
 
     /// Every ledger in which something was counted.
@@ -106,15 +90,17 @@ impl Tables for HeapTables {
     }
 
     fn rule(&self, key: &RuleKey) -> Option<&RuleEntry> {
-        self.rules.get(&bytes::<16>(key))
+        self.rules.get(key)
     }
 
     fn link(&self, link: LinkId) -> Option<&LinkEntry> {
-        self.links.get(&link.0).filter(|entry| entry.flags & LinkEntry::UP != 0)
+        self.links
+            .get(&link.0)
+            .filter(|entry| entry.flags & LinkEntry::UP != 0)
     }
 
     fn admission(&self, key: &AdmissionKey) -> Option<&AdmissionEntry> {
-        self.admissions.get(&bytes::<20>(key))
+        self.admissions.get(key)
     }
 
     fn slow_path_device(&self) -> u32 {
@@ -122,15 +108,20 @@ impl Tables for HeapTables {
     }
 
     fn flow<R>(&self, key: &FlowKey, visit: impl FnOnce(&mut FlowEntry) -> R) -> Option<R> {
-        self.flows.borrow_mut().get_mut(&bytes::<16>(key)).map(visit)
+        self.flows.borrow_mut().get_mut(key).map(visit)
     }
 
     fn add_flow(&self, key: &FlowKey, entry: &FlowEntry) {
-        self.flows.borrow_mut().insert(bytes(key), *entry);
+        self.flows.borrow_mut().insert(*key, *entry);
     }
 
     fn count(&self, slot: u32, visit: impl FnOnce(&mut Ledger)) {
-        visit(self.ledgers.borrow_mut().entry(slot).or_insert(Ledger::ZERO));
+        visit(
+            self.ledgers
+                .borrow_mut()
+                .entry(slot)
+                .or_insert(Ledger::ZERO),
+        );
     }
 
     fn next_sequence(&self, link: LinkId) -> (u8, u32) {
@@ -143,7 +134,9 @@ impl Tables for HeapTables {
 
     fn is_learned(&self, device: u32, source: Mac) -> bool {
         let mut states = self.states.borrow_mut();
-        let Some(state) = states.get_mut(&device) else { return false };
+        let Some(state) = states.get_mut(&device) else {
+            return false;
+        };
         if state.learned == 0 {
             state.learned = source.to_bits();
             self.events.borrow_mut().push(Event {
@@ -158,8 +151,15 @@ impl Tables for HeapTables {
 
     fn admit_to_slow_path(&self, device: u32, cost_ns: u32, burst_ns: u32) -> bool {
         let mut states = self.states.borrow_mut();
-        let Some(state) = states.get_mut(&device) else { return false };
-        match spend(self.now_ns.get(), state.slow_path_until_ns, cost_ns, burst_ns) {
+        let Some(state) = states.get_mut(&device) else {
+            return false;
+        };
+        match spend(
+            self.now_ns.get(),
+            state.slow_path_until_ns,
+            cost_ns,
+            burst_ns,
+        ) {
             Some(until_ns) => {
                 state.slow_path_until_ns = until_ns;
                 true

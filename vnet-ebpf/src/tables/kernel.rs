@@ -22,7 +22,10 @@ use super::{Tables, spend};
 
 /// The maps of the object.
 #[derive(Clone, Copy)]
-#[expect(missing_docs, reason = "each is the map of its name, see `vnet_common::table`")]
+#[expect(
+    missing_docs,
+    reason = "each is the map of its name, see `vnet_common::table`"
+)]
 pub struct Maps {
     pub ports: &'static HashMap<u32, PortEntry>,
     pub port_states: &'static HashMap<u32, PortState>,
@@ -82,7 +85,10 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn network(&self, slot: u32) -> Option<&NetworkEntry> {
-        self.maps.networks.get(slot).filter(|network| network.id != 0)
+        self.maps
+            .networks
+            .get(slot)
+            .filter(|network| network.id != 0)
     }
 
     #[inline(always)]
@@ -93,7 +99,10 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn link(&self, link: LinkId) -> Option<&LinkEntry> {
-        self.maps.links.get(link.0).filter(|entry| entry.flags & LinkEntry::UP != 0)
+        self.maps
+            .links
+            .get(link.0)
+            .filter(|entry| entry.flags & LinkEntry::UP != 0)
     }
 
     #[inline(always)]
@@ -142,7 +151,9 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn next_sequence(&self, link: LinkId) -> (u8, u32) {
-        let Some(sender) = self.maps.senders.get_ptr_mut(link.0) else { return (0, 0) };
+        let Some(sender) = self.maps.senders.get_ptr_mut(link.0) else {
+            return (0, 0);
+        };
         // SAFETY: this CPU's own value, as in `flow`.
         let sender = unsafe { &mut *sender };
         let sequence = sender.sequence as u32;
@@ -156,7 +167,9 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn is_learned(&self, device: u32, source: Mac) -> bool {
-        let Some(state) = self.maps.port_states.get_ptr_mut(device) else { return false };
+        let Some(state) = self.maps.port_states.get_ptr_mut(device) else {
+            return false;
+        };
         // SAFETY: a live map value; the programs change it only atomically, and the agent only
         // makes and deletes it.
         let known = unsafe { (&raw const (*state).learned).read_volatile() };
@@ -167,7 +180,12 @@ impl Tables for KernelTables {
         match unsafe { compare_exchange(&raw mut (*state).learned, 0, source.to_bits()) } {
             0 => {
                 let port = PortId(device);
-                let learned = Event { kind: Event::LEARNED, port, address: source, _pad: [0; 2] };
+                let learned = Event {
+                    kind: Event::LEARNED,
+                    port,
+                    address: source,
+                    _pad: [0; 2],
+                };
                 self.tell(state, &learned);
                 true
             }
@@ -177,7 +195,9 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn admit_to_slow_path(&self, device: u32, cost_ns: u32, burst_ns: u32) -> bool {
-        let Some(state) = self.maps.port_states.get_ptr_mut(device) else { return false };
+        let Some(state) = self.maps.port_states.get_ptr_mut(device) else {
+            return false;
+        };
         // SAFETY: as in `is_learned`.
         let known_ns = unsafe { (&raw const (*state).slow_path_until_ns).read_volatile() };
         let Some(until_ns) = spend(self.now_ns(), known_ns, cost_ns, burst_ns) else {

@@ -1,0 +1,81 @@
+//! The kernel side, seen from here: the only part of the agent that knows aya.
+//!
+//! Input: what reconciliation wants written, attached and read. Output: tables, programs on
+//! devices, counters. Everything is pinned, so that it goes on without the agent and the next one
+//! finds it; [`open`](DataPlane::open) adopts what is there after checking that it is ours.
+
+pub mod attach;
+pub mod btf;
+pub mod error;
+pub mod events;
+pub mod object;
+pub mod pin;
+pub mod tables;
+pub mod test_run;
+
+use std::path::Path;
+
+pub use attach::{Attachment, Role};
+pub use error::DataPlaneError;
+pub use tables::KernelTables;
+pub use test_run::Answer;
+
+use crate::model::configuration::Limits;
+
+/// The data plane of this host.
+pub struct DataPlane {
+    object: aya::Ebpf,
+    pins: pin::Pins,
+    tables: KernelTables,
+    counts_refused: bool,
+}
+
+impl DataPlane {
+    /// Loads the programs, adopting pinned maps where they are ours and making them where they
+    /// are not there. Nothing is attached yet, so what ran before runs on, whatever happens here.
+    ///
+    /// # Errors
+    ///
+    /// The directory holds maps of other sizes or somebody else's, the kernel lacks something, or
+    /// privileges are missing: each with its cure.
+    pub fn open(pin_directory: &Path, limits: &Limits) -> Result<Self, DataPlaneError> {
+        let pins = pin::Pins::new(pin_directory);
+        pins.prepare()?;
+        let made = pins.missing_maps();
+        match object::load(&pins, limits) {
+            Ok((mut object, counts_refused)) => {
+                let tables = KernelTables::new(&mut object)?;
+                Ok(Self { object, pins, tables, counts_refused })
+            }
+            Err(error) => {
+                pins.remove_maps(&made);
+                Err(error)
+            }
+        }
+    }
+
+    /// The tables.
+    pub fn tables(&self) -> &KernelTables {
+        &self.tables
+    }
+
+    /// The tables, to be written.
+    pub fn tables_mut(&mut self) -> &mut KernelTables {
+        &mut self.tables
+    }
+
+    /// Whether frames that the kernel refuses after a redirect are counted: not where it does not
+    /// tell the layout of its structures.
+    pub fn counts_refused(&self) -> bool {
+        self.counts_refused
+    }
+
+    /// Removes everything that is pinned: programs leave their devices, maps vanish.
+    ///
+    /// # Errors
+    ///
+    /// A pin could not be removed.
+    pub fn remove(pin_directory: &Path) -> Result<pin::Removed, DataPlaneError> {
+        pin::Pins::new(pin_directory).remove_all()
+    }
+}

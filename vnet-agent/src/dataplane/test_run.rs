@@ -1,0 +1,107 @@
+//! What would the loaded program do with this frame? Asked of the kernel (`BPF_PROG_TEST_RUN`),
+//! with the tables as they are, and without a trace: a frame with metadata in front is a question
+//! to our programs, which then count, learn and remember nothing.
+
+use aya::programs::{TestRun, TestRunOptions};
+use zerocopy::IntoBytes;
+
+use super::DataPlane;
+use super::attach::Role;
+use super::error::DataPlaneError;
+use super::object::xdp;
+
+/// The kernel's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// XDP's number for what would happen.
+    pub action: u32,
+    /// The frame as it would leave.
+    pub frame: Vec<u8>,
+    /// How long one run took, nanoseconds (of many, their mean).
+    pub duration_ns: u64,
+}
+
+/// `struct xdp_md` of `include/uapi/linux/bpf.h`.
+#[repr(C)]
+#[derive(IntoBytes, zerocopy::Immutable)]
+struct Context {
+    data: u32,
+    data_end: u32,
+    data_meta: u32,
+    ingress_ifindex: u32,
+    rx_queue_index: u32,
+    egress_ifindex: u32,
+}
+
+/// Bytes of metadata: the kernel takes multiples of four.
+const METADATA_BYTES: usize = 4;
+
+/// Room for what a program puts in front.
+const GROWTH_BYTES: usize = 256;
+
+impl DataPlane {
+    /// What the program of this role would do with a frame that came in on this device. Nothing
+    /// is counted, learned or sent.
+    ///
+    /// # Errors
+    ///
+    /// The frame is shorter than an Ethernet header or longer than a page holds, or the device is
+    /// gone.
+    pub fn ask(&mut self, role: Role, ifindex: u32, frame: &[u8]) -> Result<Answer, DataPlaneError> {
+        let mut question = vec![0; METADATA_BYTES];
+        question.extend_from_slice(frame);
+        self.test_run(role, ifindex, &question, METADATA_BYTES, 1)
+    }
+
+    /// The same, but as real as a frame from the device: everything is counted. For tests and
+    /// benchmarks.
+    ///
+    /// # Errors
+    ///
+    /// As for [`DataPlane::ask`].
+    pub fn run(
+        &mut self,
+        role: Role,
+        ifindex: u32,
+        frame: &[u8],
+        repeat: u32,
+    ) -> Result<Answer, DataPlaneError> {
+        self.test_run(role, ifindex, frame, 0, repeat)
+    }
+
+    fn test_run(
+        &mut self,
+        role: Role,
+        ifindex: u32,
+        data: &[u8],
+        metadata: usize,
+        repeat: u32,
+    ) -> Result<Answer, DataPlaneError> {
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let context = Context {
+            data: number(metadata),
+            data_end: number(data.len()),
+            data_meta: 0,
+            ingress_ifindex: ifindex,
+            rx_queue_index: 0,
+            egress_ifindex: 0,
+        };
+        let mut out = vec![0; data.len() + GROWTH_BYTES];
+        let options = TestRunOptions {
+            data_in: Some(data),
+            data_out: Some(&mut out),
+            ctx_in: Some(context.as_bytes()),
+            repeat,
+            ..TestRunOptions::new()
+        };
+        let program = xdp(&mut self.object, role.program())?;
+        let result = program
+            .test_run(options)
+            .map_err(|error| DataPlaneError::TestRun(Box::new(error)))?;
+        let length = usize::try_from(result.data_size_out).unwrap_or(0);
+        // The kernel counts metadata as part of what comes out; a program that moved the start of
+        // the frame carries it along.
+        let frame = out.get(metadata..length).unwrap_or_default().to_vec();
+        Ok(Answer { action: result.return_value, frame, duration_ns: result.duration.as_nanos() as u64 })
+    }
+}

@@ -1,0 +1,14 @@
+//! The agent of a host: it loads the data plane, keeps it true to the configuration, and answers
+//! questions about it.
+//!
+//! The modules, in the order in which the loop meets them: what is wanted (`settings`, `model`),
+//! what is (`world`), how the one becomes the other (`act`), the kernel side (`dataplane`), who
+//! asks (`api`).
+
+pub mod api;
+pub mod dataplane;
+pub mod model;
+pub mod overlay;
+pub mod settings;
+pub mod store;
+pub mod world;
