@@ -76,14 +76,14 @@ pub struct Agent {
 }
 
 impl Agent {
-    pub(crate) fn start(host: &Host, settings: &str) -> Result<Self> {
+    pub(crate) fn start(host: &Host, binaries: Binaries, settings: &str) -> Result<Self> {
         let number = (0..).find(|n| !host.directory().join(file_name(*n, "toml")).exists());
         let number: u32 = number.context("there are no numbers left")?;
         let log = host.new_file(&file_name(number, "log"))?;
         host.estate().add_log(log.clone());
         let mut agent = Self {
             host: host.clone(),
-            binaries: Binaries::find()?,
+            binaries,
             settings_file: host.new_file(&file_name(number, "toml"))?,
             log,
             process: None,

@@ -86,7 +86,12 @@ impl Host {
     ///
     /// Where the agent ends instead of getting ready; the error quotes its log.
     pub fn agent(&self, settings: &str) -> Result<Agent> {
-        Agent::start(self, settings)
+        self.agent_from(&Binaries::find()?, settings)
+    }
+
+    /// As [`Host::agent`], with these programs.
+    pub fn agent_from(&self, binaries: &Binaries, settings: &str) -> Result<Agent> {
+        Agent::start(self, binaries.clone(), settings)
     }
 
     /// A program of this process as the guest on a new tap.

@@ -33,6 +33,10 @@ for word in $(cat /proc/cmdline); do
     esac
 done
 ip link set eth0 up
+for try in $(seq 50); do
+    [ "$(cat /sys/class/net/eth0/operstate)" = up ] && break
+    sleep 0.1
+done
 
 stty -F /dev/ttyS1 raw -echo
 exec </dev/ttyS1 >/dev/ttyS1 2>/dev/console
