@@ -178,11 +178,17 @@ impl Agent {
                 return Ok(Some(()));
             }
             match ended {
-                Some(status) => bail!("the agent ended with status {status}:\n{said}"),
+                Some(status) => bail!("it ended with status {status}"),
                 None => Ok(None),
             }
         })
-        .with_context(|| format!("on `{}`, log:\n{}", self.host.name(), self.end_of_log()))?;
+        .with_context(|| {
+            format!(
+                "the agent on `{}` did not start; its log:\n{}",
+                self.host.name(),
+                self.end_of_log()
+            )
+        })?;
         self.process = Some(process);
         Ok(())
     }
