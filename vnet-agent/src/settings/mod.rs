@@ -46,7 +46,9 @@ impl Settings {
         let (document, broken) = DeTable::parse_recoverable(text);
         let text = Text::new(text);
         if !broken.is_empty() {
-            let findings = broken.iter().map(|error| Finding::syntax(error, text.length()));
+            let findings = broken
+                .iter()
+                .map(|error| Finding::syntax(error, text.length()));
             return Err(SettingsErrors::new(file_name, &text, findings.collect()));
         }
         let mut reader = Reader::default();
@@ -73,7 +75,10 @@ impl Settings {
         let name = port::check_device_name(device).err().map(|why| Problem {
             at,
             earlier: None,
-            error: ConfigurationError::BadDevice { name: device.clone(), why },
+            error: ConfigurationError::BadDevice {
+                name: device.clone(),
+                why,
+            },
         });
         let role = "agent's own slow path device";
         let ports = self.configuration.ports.iter().enumerate();
@@ -83,7 +88,11 @@ impl Settings {
                 port::DeviceMatch::Pattern(_) => "pattern",
             };
             let error = takes(&port.device, device, role)?;
-            Some(Problem { at: Place::new(Item::Port(place), key), earlier: Some(at), error })
+            Some(Problem {
+                at: Place::new(Item::Port(place), key),
+                earlier: Some(at),
+                error,
+            })
         });
         name.into_iter().chain(ports).collect()
     }
@@ -101,7 +110,10 @@ fn read_document(document: &DeTable<'_>, reader: &mut Reader) -> Settings {
         rules: entry::rules(document, reader),
         limits: entry::limits(document, reader),
     };
-    Settings { agent, configuration }
+    Settings {
+        agent,
+        configuration,
+    }
 }
 
 /// Whether a problem only follows from something that has been reported already: where a value

@@ -179,7 +179,8 @@ impl StateStore {
     /// Replaces what is stored. Once it returns, a crash of the machine does not undo it.
     ///
     /// # Errors
-    /// The system refuses (a full disk, say); what was stored before is still there.
+    /// The system refuses (a full disk, say); what was stored before is still there, unless only
+    /// the last step failed, which makes the replacement survive a loss of power.
     pub fn save(
         &self,
         settings: Fingerprint,
