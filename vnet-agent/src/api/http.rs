@@ -1,80 +1,35 @@
-//! How does a request on the agent's socket become an [`Ask`], and its answer a response?
+//! How do connections to the agent's socket become HTTP?
 //!
-//! Input: HTTP/1.1 with JSON bodies, from whoever may use the socket. Output: [`Request`]s to the
-//! agent's task; its answers, or one form of error for everything that can go wrong. One request a
-//! connection: a socket on the same host is cheap to open, and an idle client holds nothing.
+//! Input: connections from whoever may use the socket. Output: requests to the paths of the API,
+//! bounded in time and number. One request a connection: a socket on the same host is cheap to
+//! open, and an idle client holds nothing.
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
-use axum::{Json, Router};
+use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use vnet_common::rule::{Destination, Source};
 
-use super::{
-    Answer, Ask, BODY_BYTES_MAX, ChangeOutcome, FLOWS_LIMIT_DEFAULT, FLOWS_LIMIT_MAX, FlowSort,
-    NewLink, NewRule, Refusal, RefusalKind, Request, TraceRequest,
-};
+use super::Request;
+use super::route::{Asker, router};
 
 /// Connections served at one time; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 64;
-/// For the head of a request, and again for its body.
-const READ_TIMEOUT: Duration = Duration::from_secs(5);
-/// For the agent's task to answer: shorter than the client's patience, so that it learns why.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
+/// For the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// For a connection as a whole, the reading of the answer included.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 /// For connections to finish when the agent stops.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Until connections are accepted again after the kernel refused one.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
-
-/// A path of the API, for those who ask for another.
-struct Route {
-    methods: &'static str,
-    path: &'static str,
-    query: &'static str,
-}
-
-const fn route(methods: &'static str, path: &'static str, query: &'static str) -> Route {
-    Route {
-        methods,
-        path,
-        query,
-    }
-}
-
-const ROUTES: &[Route] = &[
-    route("GET", "/v1/status", ""),
-    route("GET", "/v1/interfaces", ""),
-    route("GET, POST", "/v1/links", ""),
-    route("DELETE", "/v1/links/{name}", "?force=true"),
-    route(
-        "GET, POST, DELETE",
-        "/v1/rules",
-        "?network=&source=&destination=",
-    ),
-    route("GET", "/v1/stats", ""),
-    route("GET", "/v1/flows", "?network=&limit=&sort=packets|bytes"),
-    route("GET", "/v1/drops", "?all=true"),
-    route("POST", "/v1/trace", ""),
-    route("GET", "/v1/configuration", ""),
-];
 
 /// Serves the API until `shutdown` is ready; connections that are busy then get two seconds.
 ///
@@ -121,384 +76,15 @@ pub async fn serve(
 }
 
 async fn serve_one(stream: UnixStream, router: Router) {
-    let service = TowerToHyperService::new(router.layer(axum::Extension(asker(&stream))));
+    let service = TowerToHyperService::new(router.layer(axum::Extension(Asker::of(&stream))));
     let connection = http1::Builder::new()
         .keep_alive(false)
         .timer(TokioTimer::new())
-        .header_read_timeout(READ_TIMEOUT)
+        .header_read_timeout(HEAD_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service);
     match timeout(CONNECTION_TIMEOUT, connection).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "a connection on the agent's socket broke"),
         Err(_) => tracing::debug!("a connection on the agent's socket took too long"),
-    }
-}
-
-/// Who is at the other end, for the log.
-#[derive(Clone, Copy, Default)]
-struct Asker {
-    uid: Option<u32>,
-    pid: Option<i32>,
-}
-
-fn asker(stream: &UnixStream) -> Asker {
-    match stream.peer_cred() {
-        Ok(peer) => Asker {
-            uid: Some(peer.uid()),
-            pid: peer.pid(),
-        },
-        Err(_) => Asker::default(),
-    }
-}
-
-type Asks = State<mpsc::Sender<Request>>;
-type Who = axum::Extension<Asker>;
-
-fn router(asks: mpsc::Sender<Request>) -> Router {
-    let simple = |ask: fn() -> Ask| {
-        get(
-            move |State(asks): Asks, query: Parameters<NoQuery>| async move {
-                query?;
-                answer(asks, ask()).await
-            },
-        )
-    };
-    Router::new()
-        .route("/v1/status", simple(|| Ask::Status))
-        .route("/v1/interfaces", simple(|| Ask::Interfaces))
-        .route("/v1/links", simple(|| Ask::Links).post(add_link))
-        .route("/v1/links/{name}", delete(delete_link))
-        .route(
-            "/v1/rules",
-            get(list_rules).post(add_rule).delete(delete_rule),
-        )
-        .route("/v1/stats", simple(|| Ask::Stats))
-        .route("/v1/flows", get(list_flows))
-        .route("/v1/drops", get(list_drops))
-        .route("/v1/trace", post(trace))
-        .route("/v1/configuration", simple(|| Ask::Configuration))
-        .fallback(unknown_path)
-        .method_not_allowed_fallback(unknown_method)
-        .with_state(asks)
-}
-
-type Parameters<T> = Result<Query<T>, QueryRejection>;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NoQuery {}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DeleteLinkQuery {
-    #[serde(default)]
-    force: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RulesQuery {
-    network: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DeleteRuleQuery {
-    network: String,
-    source: Source,
-    destination: Destination,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FlowsQuery {
-    network: Option<String>,
-    limit: Option<usize>,
-    #[serde(default)]
-    sort: FlowSort,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DropsQuery {
-    #[serde(default)]
-    all: bool,
-}
-
-async fn add_link(State(asks): Asks, who: Who, body: Body) -> Result<Reply, Fault> {
-    let link = read::<NewLink>(body).await?.try_into()?;
-    change(asks, who, Ask::AddLink(link)).await
-}
-
-async fn delete_link(
-    State(asks): Asks,
-    who: Who,
-    name: Result<Path<String>, axum::extract::rejection::PathRejection>,
-    query: Parameters<DeleteLinkQuery>,
-) -> Result<Reply, Fault> {
-    let Path(name) = name.map_err(|error| Refusal::invalid(error.body_text()))?;
-    let force = query?.force;
-    change(asks, who, Ask::DeleteLink { name, force }).await
-}
-
-async fn list_rules(State(asks): Asks, query: Parameters<RulesQuery>) -> Result<Reply, Fault> {
-    let network = query?.0.network;
-    answer(asks, Ask::Rules { network }).await
-}
-
-async fn add_rule(State(asks): Asks, who: Who, body: Body) -> Result<Reply, Fault> {
-    let rule = read::<NewRule>(body).await?.into();
-    change(asks, who, Ask::AddRule(rule)).await
-}
-
-async fn delete_rule(
-    State(asks): Asks,
-    who: Who,
-    query: Parameters<DeleteRuleQuery>,
-) -> Result<Reply, Fault> {
-    let DeleteRuleQuery {
-        network,
-        source,
-        destination,
-    } = query?.0;
-    change(
-        asks,
-        who,
-        Ask::DeleteRule {
-            network,
-            source,
-            destination,
-        },
-    )
-    .await
-}
-
-async fn list_flows(State(asks): Asks, query: Parameters<FlowsQuery>) -> Result<Reply, Fault> {
-    let FlowsQuery {
-        network,
-        limit,
-        sort,
-    } = query?.0;
-    let limit = limit.unwrap_or(FLOWS_LIMIT_DEFAULT);
-    if limit > FLOWS_LIMIT_MAX {
-        let message = format!("{limit} flows at once are too many");
-        return Err(Refusal::invalid(message)
-            .cure(format!(
-                "ask for at most {FLOWS_LIMIT_MAX}, or for one network"
-            ))
-            .into());
-    }
-    answer(
-        asks,
-        Ask::Flows {
-            network,
-            limit,
-            sort,
-        },
-    )
-    .await
-}
-
-async fn list_drops(State(asks): Asks, query: Parameters<DropsQuery>) -> Result<Reply, Fault> {
-    let all = query?.all;
-    answer(asks, Ask::Drops { all }).await
-}
-
-async fn trace(State(asks): Asks, body: Body) -> Result<Reply, Fault> {
-    let request = read::<TraceRequest>(body).await?;
-    answer(asks, Ask::Trace(request)).await
-}
-
-async fn unknown_path(uri: Uri) -> Fault {
-    let paths: Vec<String> = ROUTES
-        .iter()
-        .map(
-            |Route {
-                 methods,
-                 path,
-                 query,
-             }| format!("{methods} {path}{query}"),
-        )
-        .collect();
-    Refusal::not_found(format!("there is no path {}", uri.path()))
-        .cure(format!("the paths are: {}", paths.join("; ")))
-        .into()
-}
-
-async fn unknown_method(method: Method, uri: Uri) -> Fault {
-    let is_this = |route: &&Route| match route.path.split_once('{') {
-        Some((before, _)) => uri.path().starts_with(before),
-        None => uri.path() == route.path,
-    };
-    let methods = ROUTES
-        .iter()
-        .find(is_this)
-        .map_or("", |route| route.methods);
-    let refusal = Refusal::invalid(format!("{method} is not for {}", uri.path()))
-        .cure(format!("use {methods}"));
-    let mut fault = Fault::new(StatusCode::METHOD_NOT_ALLOWED, refusal);
-    fault.allow = Some(methods);
-    fault
-}
-
-/// The body as a value.
-async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Fault> {
-    let bytes = match timeout(READ_TIMEOUT, to_bytes(body, BODY_BYTES_MAX)).await {
-        Ok(Ok(bytes)) => bytes,
-        Ok(Err(error)) => return Err(unreadable(&error)),
-        Err(_) => {
-            let message = format!("the body did not come within {} s", READ_TIMEOUT.as_secs());
-            return Err(Fault::new(
-                StatusCode::REQUEST_TIMEOUT,
-                Refusal::invalid(message),
-            ));
-        }
-    };
-    match Json::<T>::from_bytes(&bytes) {
-        Ok(Json(value)) => Ok(value),
-        // The text names the field, the line and the column.
-        Err(rejection) => Err(Refusal::invalid(with_causes(&rejection)).into()),
-    }
-}
-
-fn unreadable(error: &axum::Error) -> Fault {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if error.is::<http_body_util::LengthLimitError>() {
-            let message = format!("the body has more than {BODY_BYTES_MAX} bytes");
-            return Fault::new(StatusCode::PAYLOAD_TOO_LARGE, Refusal::invalid(message));
-        }
-        cause = error.source();
-    }
-    Refusal::invalid(format!("the body broke off: {error}")).into()
-}
-
-/// An error's text with those of its causes that it does not repeat.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    text
-}
-
-/// Asks for a change, and says so in the log: only here it is known who asked.
-async fn change(asks: mpsc::Sender<Request>, who: Who, ask: Ask) -> Result<Reply, Fault> {
-    let axum::Extension(Asker { uid, pid }) = who;
-    let reply = answer(asks, ask).await;
-    match &reply {
-        Ok(Reply(Answer::Change(change))) => {
-            tracing::info!(uid, pid, "{}: {}", change.outcome, change.subject);
-        }
-        Ok(_) => {}
-        Err(fault) => tracing::info!(uid, pid, "a change was refused: {}", fault.refusal),
-    }
-    reply
-}
-
-async fn answer(asks: mpsc::Sender<Request>, ask: Ask) -> Result<Reply, Fault> {
-    let (reply, answer) = oneshot::channel();
-    asks.try_send(Request { ask, reply })
-        .map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => {
-                Refusal::unavailable("the agent has as many requests waiting as it takes")
-                    .cure("try again in a moment")
-            }
-            mpsc::error::TrySendError::Closed(_) => Refusal::unavailable("the agent is stopping"),
-        })?;
-    match timeout(ANSWER_TIMEOUT, answer).await {
-        Ok(Ok(answer)) => Ok(Reply(answer?)),
-        Ok(Err(_)) => Err(
-            Refusal::internal("the agent gave up this request without an answer")
-                .cure("see the agent's log")
-                .into(),
-        ),
-        Err(_) => Err(Refusal::unavailable(format!(
-            "the agent did not answer within {} s; a change may still happen",
-            ANSWER_TIMEOUT.as_secs()
-        ))
-        .cure("try again; if it stays so, see the agent's log")
-        .into()),
-    }
-}
-
-/// An answer as a response.
-struct Reply(Answer);
-
-impl IntoResponse for Reply {
-    fn into_response(self) -> Response {
-        let status = match &self.0 {
-            Answer::Change(change) if change.outcome == ChangeOutcome::Added => StatusCode::CREATED,
-            _ => StatusCode::OK,
-        };
-        respond(status, &self.0)
-    }
-}
-
-/// A refusal as a response.
-struct Fault {
-    status: StatusCode,
-    allow: Option<&'static str>,
-    refusal: Refusal,
-}
-
-impl Fault {
-    const fn new(status: StatusCode, refusal: Refusal) -> Self {
-        Self {
-            status,
-            allow: None,
-            refusal,
-        }
-    }
-}
-
-impl From<Refusal> for Fault {
-    fn from(refusal: Refusal) -> Self {
-        let status = match refusal.kind {
-            RefusalKind::NotFound => StatusCode::NOT_FOUND,
-            RefusalKind::Conflict => StatusCode::CONFLICT,
-            RefusalKind::Invalid => StatusCode::BAD_REQUEST,
-            RefusalKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            RefusalKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        Self::new(status, refusal)
-    }
-}
-
-impl From<QueryRejection> for Fault {
-    fn from(rejection: QueryRejection) -> Self {
-        Refusal::invalid(with_causes(&rejection)).into()
-    }
-}
-
-impl IntoResponse for Fault {
-    fn into_response(self) -> Response {
-        let mut response = respond(self.status, &self.refusal);
-        if let Some(methods) = self.allow {
-            response
-                .headers_mut()
-                .insert(header::ALLOW, HeaderValue::from_static(methods));
-        }
-        response
-    }
-}
-
-/// JSON with line breaks: people read it with `curl`, and `vnetctl -o json` hands it on as it is.
-fn respond(status: StatusCode, value: &impl Serialize) -> Response {
-    match serde_json::to_vec_pretty(value) {
-        Ok(mut body) => {
-            body.push(b'\n');
-            (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
-        }
-        Err(error) => {
-            tracing::error!(%error, "an answer has no form in JSON");
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
-        }
     }
 }

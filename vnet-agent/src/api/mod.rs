@@ -20,6 +20,7 @@ pub mod http;
 pub mod inventory;
 pub mod place;
 pub mod refusal;
+mod route;
 pub mod socket;
 pub mod status;
 pub mod trace;

@@ -1,0 +1,210 @@
+//! What can be said on the command line?
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use vnet_agent::api::SOCKET_DEFAULT;
+
+use crate::{completions, drops, flows, interface, link, rule, screen::Format, trace};
+
+/// Asks the vnet agent of this host, and changes its links and rules.
+#[derive(Parser)]
+#[command(
+    name = "vnetctl",
+    version,
+    arg_required_else_help = true,
+    after_help = "\
+Exit status:
+  0  done
+  1  failed; standard error says why
+  2  wrong usage
+  3  the agent is degraded (status)
+
+Examples:
+  vnetctl status
+  vnetctl -o json stats | jq '.ports[] | {name, dropped}'
+  vnetctl trace --source 52:54:00:00:00:01 --destination 52:54:00:00:00:02"
+)]
+pub struct Arguments {
+    /// The agent's socket.
+    #[arg(long, global = true, value_name = "PATH", env = "VNET_SOCKET", default_value = SOCKET_DEFAULT)]
+    pub socket: PathBuf,
+
+    /// How answers are printed; json is what the agent says, unchanged.
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "table"
+    )]
+    pub output: Format,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What to do.
+#[derive(Subcommand)]
+pub enum Verb {
+    /// Whether all is well, on one screen; exit status 3 where it is not.
+    Status,
+    /// What became of every frame, by port, link and underlay device.
+    Stats,
+    /// Who talks to whom, the largest flows first.
+    Flows(flows::Arguments),
+    /// What was dropped, where and why.
+    Drops(drops::Arguments),
+    /// Which way a frame takes on this host, found by running the loaded program over it.
+    Trace(trace::Arguments),
+    /// Devices that are ports, or could be.
+    #[command(subcommand)]
+    Interface(interface::Verb),
+    /// Edges to other agents.
+    #[command(subcommand)]
+    Link(link::Verb),
+    /// Which frames go where.
+    #[command(subcommand)]
+    Rule(rule::Verb),
+    /// Completions for a shell, to be sourced.
+    Completions(completions::Arguments),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Arguments, ErrorKind> {
+        let words = line
+            .split('|')
+            .flat_map(|part| match part.strip_prefix('\'') {
+                Some(quoted) => vec![quoted],
+                None => part.split_whitespace().collect(),
+            });
+        Arguments::try_parse_from(std::iter::once("vnetctl").chain(words))
+            .map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn socket_and_output_may_stand_anywhere() {
+        for line in [
+            "--socket /s -o json status",
+            "status --socket /s --output json",
+        ] {
+            let Ok(Arguments {
+                socket,
+                output,
+                verb: Verb::Status,
+            }) = parse(line)
+            else {
+                panic!("{line}");
+            };
+            assert_eq!((socket, output), (PathBuf::from("/s"), Format::Json));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_refused() {
+        for (line, kind) in [
+            ("", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+            ("frobnicate", ErrorKind::InvalidSubcommand),
+            ("-o yaml status", ErrorKind::InvalidValue),
+            ("flows --sort size", ErrorKind::InvalidValue),
+            ("flows --limit -1", ErrorKind::UnknownArgument),
+            ("flows --limit 100001", ErrorKind::ValueValidation),
+            (
+                "link add to-two --remote 10.0.0.2 --network blue",
+                ErrorKind::MissingRequiredArgument,
+            ),
+            (
+                "link add x --remote 10.0.0.2 --network a --plain --cookie-file f",
+                ErrorKind::ArgumentConflict,
+            ),
+            (
+                "link add x --remote ten --network a --plain",
+                ErrorKind::ValueValidation,
+            ),
+            (
+                "link add x --remote 10.0.0.2 --network a --cookie 12",
+                ErrorKind::ValueValidation,
+            ),
+            (
+                "link add x --remote 10.0.0.2 --plain",
+                ErrorKind::MissingRequiredArgument,
+            ),
+            ("link delete", ErrorKind::MissingRequiredArgument),
+            (
+                "rule add --network a --to any",
+                ErrorKind::MissingRequiredArgument,
+            ),
+            (
+                "rule add --network a --to any --drop --flood",
+                ErrorKind::ArgumentConflict,
+            ),
+            (
+                "rule add --network a --drop",
+                ErrorKind::MissingRequiredArgument,
+            ),
+            (
+                "rule add --network a --to 52:54 --drop",
+                ErrorKind::ValueValidation,
+            ),
+            (
+                "rule add --network a --from none --to any --drop",
+                ErrorKind::ValueValidation,
+            ),
+            (
+                "rule delete --network a --from any",
+                ErrorKind::MissingRequiredArgument,
+            ),
+            ("trace", ErrorKind::MissingRequiredArgument),
+            (
+                "trace --source 52:54:00:00:00:01",
+                ErrorKind::MissingRequiredArgument,
+            ),
+            (
+                "trace --pcap f --source 52:54:00:00:00:01",
+                ErrorKind::ArgumentConflict,
+            ),
+            ("trace --pcap f --bytes 60", ErrorKind::ArgumentConflict),
+            ("trace --pcap f --from link:", ErrorKind::ValueValidation),
+            ("completions cmd", ErrorKind::InvalidValue),
+        ] {
+            assert_eq!(parse(line).err(), Some(kind), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_right_is_understood() {
+        for line in [
+            "status",
+            "stats",
+            "drops --all",
+            "flows --network blue --limit 5 --sort packets",
+            "trace --source 52:54:00:00:00:01 --destination ff:ff:ff:ff:ff:ff --from tap0",
+            "trace --pcap - --from link:to-two --network blue --verbose",
+            "interface list",
+            "link list",
+            "link delete to-two --force",
+            "link add to-two --remote fd00::2 --network blue,green --plain --flood never",
+            "link add to-two --remote 10.0.0.2 --network blue --network green --cookie-file -",
+            "rule list --network blue",
+            "rule add --network blue --to 52:54:00:00:00:02 --link to-two",
+            "rule add --network blue --from|'not 52:54:00:00:00:01|--to none --flood",
+            "rule delete --network blue --from any --to|'not 52:54:00:00:00:02",
+            "completions bash",
+        ] {
+            assert_eq!(parse(line).err(), None, "{line}");
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Which frames go where, and how are such rules added and deleted?
+
+use std::process::ExitCode;
+
+use clap::{ArgGroup, Subcommand};
+use vnet_agent::api::{NewRule, RuleStatus};
+use vnet_agent::model::{RuleOrigin, Target};
+use vnet_common::rule::{Destination, Source};
+
+use crate::client::{Client, path};
+use crate::link::render_change;
+use crate::screen::Screen;
+use crate::table::{Side, Table, or_empty};
+
+/// What can be done with rules.
+#[derive(Subcommand)]
+pub enum Verb {
+    /// Lists the rules, the strongest first.
+    List(List),
+    /// Adds a rule, or replaces the one with the same network, source and destination.
+    Add(Add),
+    /// Deletes a rule.
+    #[command(visible_alias = "remove")]
+    Delete(Delete),
+}
+
+/// What `rule list` takes.
+#[derive(clap::Args)]
+pub struct List {
+    /// Those of one network only.
+    #[arg(long, value_name = "NAME")]
+    network: Option<String>,
+}
+
+/// What `rule add` takes.
+#[derive(clap::Args)]
+#[command(
+    group = ArgGroup::new("target").required(true).args(["link", "port", "flood", "drop"]),
+    after_help = "\
+The strongest rule that matches decides: an exact address over `not` an address over
+`any`, the destination before the source, destination `none` (the default rule) below
+all; among equals the newer.
+
+Examples:
+  vnetctl rule add --network blue --to 52:54:00:00:00:02 --link to-two
+  vnetctl rule add --network blue --to none --flood
+  vnetctl rule add --network blue --from 'not 52:54:00:00:00:01' --to any --drop"
+)]
+pub struct Add {
+    /// Its network.
+    #[arg(long, value_name = "NAME")]
+    network: String,
+    /// The senders: any, an address, or 'not ADDRESS'.
+    #[arg(long, value_name = "WHO", default_value = "any", value_parser = source)]
+    from: Source,
+    /// The receivers: any, an address, 'not ADDRESS', or none (the default rule).
+    #[arg(long, value_name = "WHOM", value_parser = destination)]
+    to: Destination,
+    /// Such frames leave over this link.
+    #[arg(long, value_name = "NAME")]
+    link: Option<String>,
+    /// Such frames go into this port.
+    #[arg(long, value_name = "DEVICE")]
+    port: Option<String>,
+    /// Such frames go to every port of the network and over its links, save where they came from.
+    #[arg(long)]
+    flood: bool,
+    /// Such frames are dropped, and counted.
+    #[arg(long)]
+    drop: bool,
+}
+
+/// What `rule delete` takes.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Example:
+  vnetctl rule delete --network blue --from any --to 52:54:00:00:00:02")]
+pub struct Delete {
+    /// Its network.
+    #[arg(long, value_name = "NAME")]
+    network: String,
+    /// Its senders, as it was added.
+    #[arg(long, value_name = "WHO", value_parser = source)]
+    from: Source,
+    /// Its receivers, as it was added.
+    #[arg(long, value_name = "WHOM", value_parser = destination)]
+    to: Destination,
+}
+
+fn source(text: &str) -> Result<Source, String> {
+    text.parse()
+        .map_err(|error| format!("a sender is any, an address, or 'not ADDRESS'; {error}"))
+}
+
+fn destination(text: &str) -> Result<Destination, String> {
+    text.parse()
+        .map_err(|error| format!("a receiver is any, none, an address, or 'not ADDRESS'; {error}"))
+}
+
+/// Does it.
+pub async fn run(verb: Verb, client: &Client, screen: &Screen) -> anyhow::Result<ExitCode> {
+    match verb {
+        Verb::List(List { network }) => {
+            let answer = client
+                .get(&path(&["rules"], &[("network", network)]))
+                .await?;
+            screen.show(&answer, |rules: &Vec<RuleStatus>, columns| {
+                render(rules, columns)
+            })?;
+        }
+        Verb::Add(add) => {
+            let answer = client.post(&path(&["rules"], &[]), &new_rule(add)).await?;
+            screen.show(&answer, render_change)?;
+        }
+        Verb::Delete(Delete { network, from, to }) => {
+            let query = [
+                ("network", Some(network)),
+                ("source", Some(from.to_string())),
+                ("destination", Some(to.to_string())),
+            ];
+            let answer = client.delete(&path(&["rules"], &query)).await?;
+            screen.show(&answer, render_change)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn new_rule(add: Add) -> NewRule {
+    let Add {
+        network,
+        from,
+        to,
+        link,
+        port,
+        flood,
+        drop: _,
+    } = add;
+    // The group of arguments lets exactly one of the four through.
+    let target = match (link, port, flood) {
+        (Some(name), ..) => Target::Link(name),
+        (None, Some(device), _) => Target::Port(device),
+        (None, None, true) => Target::Flood,
+        (None, None, false) => Target::Drop,
+    };
+    NewRule {
+        network,
+        source: from,
+        destination: to,
+        to: target,
+    }
+}
+
+fn render(rules: &[RuleStatus], columns: Option<usize>) -> String {
+    if rules.is_empty() {
+        return "No rules.\n".into();
+    }
+    let mut table = Table::new([
+        ("NETWORK", Side::Left),
+        ("FROM", Side::Left),
+        ("TO", Side::Left),
+        ("TARGET", Side::Left),
+        ("STRENGTH", Side::Right),
+        ("ORIGIN", Side::Left),
+        ("NOTE", Side::Left),
+    ]);
+    for rule in rules {
+        table.row([
+            rule.network.clone(),
+            rule.source.to_string(),
+            rule.destination.to_string(),
+            rule.to.to_string(),
+            rule.strength.to_string(),
+            origin(rule.origin).into(),
+            match (&rule.note, rule.resolved) {
+                (None, false) => "unresolved".into(),
+                (note, _) => or_empty(note.as_ref()),
+            },
+        ]);
+    }
+    table.render(columns)
+}
+
+/// Where a rule comes from, in a word.
+pub const fn origin(origin: RuleOrigin) -> &'static str {
+    match origin {
+        RuleOrigin::File => "file",
+        RuleOrigin::Api => "api",
+        RuleOrigin::Port => "port",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vnet_common::addr::Mac;
+
+    use super::*;
+
+    #[test]
+    fn rules_say_whether_they_can_do_what_they_say() {
+        let exact = RuleStatus {
+            network: "blue".into(),
+            source: Source::Any,
+            destination: Destination::Is(Mac([0x52, 0x54, 0, 0, 0, 2])),
+            to: Target::Link("to-two".into()),
+            origin: RuleOrigin::File,
+            strength: 9,
+            resolved: true,
+            note: None,
+        };
+        let default = RuleStatus {
+            source: Source::Not(Mac([0x52, 0x54, 0, 0, 0, 1])),
+            destination: Destination::None,
+            to: Target::Port("tap9".into()),
+            origin: RuleOrigin::Api,
+            strength: 1,
+            resolved: false,
+            note: Some("no device tap9 now".into()),
+            ..exact.clone()
+        };
+        let expected = "\
+NETWORK  FROM                   TO                 TARGET       STRENGTH  ORIGIN  NOTE
+blue     any                    52:54:00:00:00:02  link to-two         9  file
+blue     not 52:54:00:00:00:01  none               port tap9           1  api     no device tap9 now
+";
+        assert_eq!(render(&[exact, default], Some(120)), expected);
+        assert_eq!(render(&[], None), "No rules.\n");
+    }
+}
