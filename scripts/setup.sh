@@ -4,7 +4,6 @@
 # (compilers and bpf-linker; formatter and linter; tools and QEMU for the tests and the demo)
 set -euo pipefail
 cd "$(dirname "$0")/.."
-
 log=$(mktemp -t vnet-setup.XXXXXX)
 trap 'rm -f "$log"' EXIT
 began=$EPOCHREALTIME

@@ -170,8 +170,8 @@ fn with_one_member(manifest: &str) -> Result<String> {
 struct Inventory {
     /// Each type with its fields: name and type.
     types: Vec<(String, Vec<(String, String)>)>,
-    /// Numbers and texts at the top level: name and type.
-    constants: Vec<(String, String)>,
+    /// What has a number or a text: constants, also those of a type, and numbered variants.
+    constants: Vec<String>,
 }
 
 /// Reads what a file declares.
@@ -181,51 +181,80 @@ struct Inventory {
 fn inventory(source: &str) -> Result<Inventory> {
     let tokens = tokens(source);
     let mut found = Inventory::default();
+    let (mut depth, mut owner) = (0, None);
     for (place, token) in tokens.iter().enumerate() {
+        depth += brackets(token);
         let rest = &tokens[place + 1..];
         let name = rest
             .first()
             .map(|name| name.text.clone())
             .unwrap_or_default();
-        let begins_line = place == 0 || tokens[place - 1].line != token.line;
-        let is_public = place > 0 && tokens[place - 1].text == "pub";
-        if token.text == "struct" && is_public {
-            let body = rest
-                .iter()
-                .position(|token| ["{", "(", ";"].contains(&token.text.as_str()));
-            let body = body.and_then(|at| rest.get(at..)).unwrap_or_default();
-            if body.first().is_none_or(|open| open.text != "{") {
-                bail!("line {}: `{name}` has no named fields", token.line);
+        let is_top = depth == 0;
+        match token.text.as_str() {
+            "}" if is_top => owner = None,
+            "impl" if is_top => owner = rest.first().filter(|name| name.is_name()).cloned(),
+            "struct"
+                if tokens[..place]
+                    .last()
+                    .is_some_and(|before| before.text == "pub") =>
+            {
+                let body = rest.get(1..).unwrap_or_default();
+                let Some(from) = body
+                    .iter()
+                    .position(|token| ["{", "(", ";"].contains(&token.text.as_str()))
+                else {
+                    continue;
+                };
+                if body[from].text != "{" {
+                    bail!("line {}: `{name}` has no named fields", token.line);
+                }
+                found.types.push((name, fields(&body[from..])));
             }
-            found.types.push((name, fields(body)));
-        } else if token.text == "const"
-            && (begins_line || is_public)
-            && depth(&tokens[..place]) == 0
-        {
-            let of = rest.get(2..).unwrap_or_default();
-            let until = of.iter().position(|token| token.text == "=").unwrap_or(0);
-            let of: String = of[..until]
-                .iter()
-                .map(|token| token.text.as_str())
-                .collect();
-            if ["u8", "u16", "u32", "u64", "usize", "&str"].contains(&of.as_str()) {
-                found.constants.push((name, of));
+            "enum" => {
+                let variants = numbered_variants(rest.get(1..).unwrap_or_default());
+                let paths = variants.iter().map(|variant| format!("{name}::{variant}"));
+                found.constants.extend(paths);
             }
+            "const" if is_plain_constant(rest) => match &owner {
+                Some(owner) if depth == 1 => {
+                    found.constants.push(format!("{}::{name}", owner.text));
+                }
+                None if is_top => found.constants.push(name),
+                _ => {}
+            },
+            _ => {}
         }
     }
     Ok(found)
 }
 
-/// How many brackets are open at the end of these tokens.
-fn depth(tokens: &[Token]) -> i64 {
-    tokens.iter().map(step).sum()
+/// Whether what comes after `const` declares a number or a text.
+fn is_plain_constant(after: &[Token]) -> bool {
+    let words: Vec<&str> = after
+        .iter()
+        .take(5)
+        .map(|token| token.text.as_str())
+        .collect();
+    let is_number = |of: &str| ["u8", "u16", "u32", "u64", "usize"].contains(&of);
+    matches!(words[..], [_, ":", of, "=", _] if is_number(of))
+        || matches!(words[..], [_, ":", "&", "str", "="])
 }
 
-fn step(token: &Token) -> i64 {
+/// What a token adds to the number of open brackets.
+fn brackets(token: &Token) -> i64 {
     match token.text.as_str() {
-        "{" | "(" | "[" | "<" => 1,
-        "}" | ")" | "]" | ">" => -1,
+        "{" | "(" | "[" => 1,
+        "}" | ")" | "]" => -1,
         _ => 0,
+    }
+}
+
+/// The same in a type, where angles are brackets.
+fn type_brackets(token: &Token) -> i64 {
+    match token.text.as_str() {
+        "<" => 1,
+        ">" => -1,
+        _ => brackets(token),
     }
 }
 
@@ -234,7 +263,7 @@ fn fields(body: &[Token]) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut depth = 0;
     for (place, token) in body.iter().enumerate() {
-        depth += step(token);
+        depth += type_brackets(token);
         if depth == 0 {
             break;
         }
@@ -243,13 +272,30 @@ fn fields(body: &[Token]) -> Vec<(String, String)> {
             let mut inner = 0;
             let of = body[place + 2..].iter().take_while(|token| {
                 let ends = inner == 0 && [",", "}"].contains(&token.text.as_str());
-                inner += step(token);
+                inner += type_brackets(token);
                 !ends
             });
             found.push((
                 token.text.clone(),
                 of.map(|token| token.text.as_str()).collect(),
             ));
+        }
+    }
+    found
+}
+
+/// The variants with a number between the braces that `body` begins with.
+fn numbered_variants(body: &[Token]) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut depth = 0;
+    for (place, token) in body.iter().enumerate() {
+        depth += type_brackets(token);
+        if depth == 0 {
+            break;
+        }
+        if depth == 1 && token.is_name() && body.get(place + 1).is_some_and(|next| next.text == "=")
+        {
+            found.push(token.text.clone());
         }
     }
     found
@@ -272,8 +318,14 @@ fn teller(inventory: &Inventory) -> String {
             );
         }
     }
-    for (name, _) in &inventory.constants {
-        let _ = writeln!(told, "say(format_args!(\"  {name} = {{:?}}\", {name}));");
+    for name in &inventory.constants {
+        let is_variant = name.contains("::");
+        let value = if is_variant {
+            format!("{name} as u64")
+        } else {
+            name.clone()
+        };
+        let _ = writeln!(told, "say(format_args!(\"  {name} = {{:?}}\", {value}));");
     }
     told + "}\n"
 }
@@ -304,7 +356,8 @@ mod tests {
     const SOURCE: &str = "plain! {\n    /// A doc: with a colon.\n    pub struct Key[12] {\n        \
         /// One.\n        pub one: Mac,\n        two: [u8; 6],\n    }\n}\n\nconst KIND: u32 = 1;\n\
         pub const NAME: &str = \"X\";\npub const ALL: [u8; 1] = [1];\n\nimpl Key {\n    \
-        pub const PLACES: usize = 5;\n}\n";
+        pub const PLACES: usize = 5;\n    fn a() -> u8 { const IN: u8 = 1; IN }\n}\n\npub enum Free { A(u8), B }\n\n#[repr(u32)]\n\
+        pub enum Kind {\n    None = 0,\n    Some = 1,\n}\n";
 
     #[test]
     fn types_fields_and_constants_are_found() {
@@ -312,7 +365,10 @@ mod tests {
         let found = inventory(SOURCE).unwrap();
         let fields = vec![pair("one", "Mac"), pair("two", "[u8;6]")];
         assert_eq!(found.types, [("Key".to_owned(), fields)]);
-        assert_eq!(found.constants, [pair("KIND", "u32"), pair("NAME", "&str")]);
+        assert_eq!(
+            found.constants,
+            ["KIND", "NAME", "Key::PLACES", "Kind::None", "Kind::Some"]
+        );
     }
 
     #[test]

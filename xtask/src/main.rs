@@ -17,7 +17,10 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "Every developer verb of the repository")]
+#[command(
+    bin_name = "cargo xtask",
+    about = "Every developer verb of the repository"
+)]
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,
