@@ -105,7 +105,10 @@ fn candidates() -> Vec<(&'static str, Result<PathBuf>)> {
     let nightly = output(rustup.args(["which", "--toolchain", "nightly", "rustc"]));
     vec![
         ("Debian's compiler", Ok("/usr/bin/rustc".into())),
-        ("rustup's nightly", nightly.map(PathBuf::from)),
+        (
+            "rustup's nightly",
+            nightly.map(PathBuf::from).context("rustup knows none"),
+        ),
     ]
 }
 
@@ -209,8 +212,9 @@ fn check_linker(linker: &Path, version: &str) -> Result<()> {
     let said = output(clean_command(linker).arg("--version"))?;
     if said.strip_prefix("bpf-linker ") != Some(version) {
         bail!(
-            "{} says it is `{said}`, wanted is {version}",
-            linker.display()
+            "{} says it is `{}`, wanted is {version}",
+            linker.display(),
+            said.lines().next().unwrap_or_default()
         );
     }
     Ok(())
