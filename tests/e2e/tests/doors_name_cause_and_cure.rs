@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use namespace::{alone, attempt, run};
+use namespace::{alone, attempt, run, start, while_nobody_forks};
 use vnet_agent::model::host::DeviceKind;
 use vnet_agent::world::bpffs;
 use vnet_agent::world::lock::{Holder, Lock, LockError};
@@ -67,7 +67,7 @@ fn a_tap_outlives_its_owner_and_is_taken_over() {
         let requests = watcher.requests();
         let tap = Tap::open("vnet-slow", requests).await.unwrap();
         let index = tap.index();
-        drop(tap);
+        while_nobody_forks(|| drop(tap));
         let device = requests.device(index).await.unwrap().unwrap();
         assert_eq!(
             (device.name.as_str(), device.kind),
@@ -81,10 +81,11 @@ fn a_tap_outlives_its_owner_and_is_taken_over() {
         let device = requests.device(index).await.unwrap().unwrap();
         assert_eq!((device.up, device.mtu), (true, 65521));
 
-        tap.remove().unwrap();
+        tap.remove(requests).await.unwrap();
         assert!(requests.device(index).await.unwrap().is_none());
         assert!(!Tap::remove_named("vnet-slow", requests).await.unwrap());
-        drop(Tap::open("vnet-slow", requests).await.unwrap());
+        let tap = Tap::open("vnet-slow", requests).await.unwrap();
+        while_nobody_forks(|| drop(tap));
         assert!(Tap::remove_named("vnet-slow", requests).await.unwrap());
         assert!(requests.device_named("vnet-slow").await.unwrap().is_none());
     });
@@ -187,13 +188,13 @@ struct OtherAgent(Child);
 impl OtherAgent {
     fn holding(path: &Path) -> Self {
         let script = "echo $$ > $0; exec flock --no-fork $0 sh -c 'echo; exec cat'";
-        let child = Command::new("sh")
+        let mut command = Command::new("sh");
+        command
             .args(["-c", script])
             .arg(path)
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn();
-        let mut child = child.expect("sh");
+            .stdout(Stdio::piped());
+        let mut child = start(&mut command);
         // It says so once it holds it.
         let mut line = String::new();
         let output = child.stdout.as_mut().expect("its output");

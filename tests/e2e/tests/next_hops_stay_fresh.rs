@@ -4,10 +4,10 @@
 mod namespace;
 
 use std::net::IpAddr;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use namespace::{Elsewhere, alone, run, sysctl, until};
+use namespace::{Elsewhere, alone, run, start, sysctl, until};
 use tokio::sync::watch;
 use vnet_agent::model::host::Host;
 use vnet_agent::model::next_hop::{NextHop, NoNextHop};
@@ -60,10 +60,12 @@ fn leads_to(mac: Mac) -> impl Fn(&Result<NextHop, NoNextHop>) -> bool {
 }
 
 fn neighbours() -> String {
-    let output = Command::new("ip")
-        .args(["neigh", "show"])
-        .output()
-        .expect("ip");
+    let child = start(
+        Command::new("ip")
+            .args(["neigh", "show"])
+            .stdout(Stdio::piped()),
+    );
+    let output = child.wait_with_output().expect("ip");
     String::from_utf8(output.stdout).expect("text")
 }
 

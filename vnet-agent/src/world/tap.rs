@@ -9,6 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
 
@@ -114,8 +115,8 @@ impl Tap {
         if let Some(device) = requests.device_named(name).await? {
             is_tap(&device)?;
         }
-        let queue = attach(name)?;
-        persist(&queue, name, true)?;
+        let queue = attach_patiently(name).await?;
+        persist(&queue, name)?;
         let index = set_up(name, requests).await?;
         // SAFETY: the `OwnedFd` owns the descriptor, and nothing closes or replaces it while the
         // `AsyncFd` has it: it is only lent out, as a shared reference.
@@ -185,9 +186,11 @@ impl Tap {
     ///
     /// # Errors
     ///
-    /// [`TapError::Driver`].
-    pub fn remove(self) -> Result<(), TapError> {
-        persist(self.queue.get_ref(), &self.name, false)
+    /// [`TapError::Netlink`].
+    pub async fn remove(self, requests: &Requests) -> Result<(), TapError> {
+        // Not by making it transient and closing it: it would stay while a child of this process
+        // that has not come to its `exec` yet shares the descriptor.
+        Ok(requests.remove_device(self.index).await?)
     }
 
     /// Removes the tap of this name if it is there; answers whether it was.
@@ -201,7 +204,9 @@ impl Tap {
             return Ok(false);
         };
         is_tap(&device)?;
-        persist(&attach(name)?, name, false)?;
+        // While we have it open nobody else can take it.
+        let _queue = attach_patiently(name).await?;
+        requests.remove_device(device.index).await?;
         Ok(true)
     }
 }
@@ -226,6 +231,20 @@ fn is_tap(device: &Device) -> Result<(), TapError> {
             kind: kind.clone(),
         }),
     }
+}
+
+/// As [`attach`], but waits a little where a holder is on its way out: the descriptors of a
+/// process that has just ended may be closed a moment later than it is gone.
+async fn attach_patiently(name: &str) -> Result<File, TapError> {
+    const TRIES: u32 = 10;
+    const PAUSE: Duration = Duration::from_millis(20);
+    for _ in 1..TRIES {
+        match attach(name) {
+            Err(TapError::Busy { holder: None, .. }) => tokio::time::sleep(PAUSE).await,
+            other => return other,
+        }
+    }
+    attach(name)
 }
 
 /// Opens the driver and has it take, or make, the tap of this name.
@@ -269,24 +288,18 @@ fn attach(name: &str) -> Result<File, TapError> {
 #[expect(clippy::cast_possible_truncation, reason = "both are flags of 16 bits")]
 const TAP_WITHOUT_HEADER: i16 = (libc::IFF_TAP | libc::IFF_NO_PI) as i16;
 
-fn persist(queue: &impl AsRawFd, name: &str, persistent: bool) -> Result<(), TapError> {
+/// Has the device stay when the last descriptor of it is closed.
+fn persist(queue: &File, name: &str) -> Result<(), TapError> {
+    const YES: libc::c_ulong = 1;
     // SAFETY: TUNSETPERSIST takes an integer, not a pointer; the descriptor is open as long as
     // `queue`.
-    let result = unsafe {
-        libc::ioctl(
-            queue.as_raw_fd(),
-            TUNSETPERSIST,
-            libc::c_ulong::from(persistent),
-        )
+    let result = unsafe { libc::ioctl(queue.as_raw_fd(), TUNSETPERSIST, YES) };
+    let failed = |error: nix::Error| TapError::Driver {
+        what: "keep",
+        name: name.to_owned(),
+        source: error.into(),
     };
-    let what = if persistent { "keep" } else { "remove" };
-    nix::Error::result(result)
-        .map(|_| ())
-        .map_err(|error| TapError::Driver {
-            what,
-            name: name.to_owned(),
-            source: error.into(),
-        })
+    nix::Error::result(result).map(|_| ()).map_err(failed)
 }
 
 /// Brings the device into the state that we want, whoever made it; answers its index.

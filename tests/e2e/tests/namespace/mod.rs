@@ -5,8 +5,8 @@
 
 use std::fs::File;
 use std::future::Future;
-use std::process::Command;
-use std::sync::Arc;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -116,15 +116,29 @@ pub fn run(command: &str) {
 }
 
 /// Runs a command of words without spaces; answers whether it succeeded.
-pub fn attempt(command: &str) -> bool {
-    let mut words = command.split_whitespace();
-    let program = words.next().expect("a program");
-    Command::new(program)
-        .args(words)
-        .output()
-        .expect(program)
-        .status
-        .success()
+pub fn attempt(line: &str) -> bool {
+    let mut words = line.split_whitespace();
+    let mut command = Command::new(words.next().expect("a program"));
+    let child = start(
+        command
+            .args(words)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null()),
+    );
+    child.wait_with_output().expect(line).status.success()
+}
+
+/// Starts a program.
+pub fn start(command: &mut Command) -> Child {
+    while_nobody_forks(|| command.spawn()).expect("a program")
+}
+
+/// Does something at a time when no child of this process is between its `fork` and its `exec`,
+/// and shares all descriptors: so that what is closed meanwhile is closed for good.
+pub fn while_nobody_forks<T>(action: impl FnOnce() -> T) -> T {
+    static FORK: Mutex<()> = Mutex::new(());
+    let _guard = FORK.lock().unwrap_or_else(PoisonError::into_inner);
+    action()
 }
 
 /// Runs many commands of `ip` at once; answers whether all of them succeeded.

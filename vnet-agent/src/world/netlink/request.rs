@@ -201,6 +201,20 @@ impl Requests {
             .await
     }
 
+    /// Removes a device, if it is there.
+    pub(in crate::world) async fn remove_device(&self, index: u32) -> Result<(), NetlinkError> {
+        let mut link = LinkMessage::default();
+        link.header.index = index;
+        let what = format!("remove device {index}");
+        match self
+            .order(RouteNetlinkMessage::DelLink(link), 0, what)
+            .await
+        {
+            Err(error) if error.errno() == Some(libc::ENODEV) => Ok(()),
+            other => other,
+        }
+    }
+
     /// Keeps the kernel from giving a device IPv6 addresses of its own making.
     ///
     /// # Errors
