@@ -5,6 +5,8 @@
 //! what is (`world`), how the one becomes the other (`act`), the kernel side (`dataplane`), who
 //! asks (`api`).
 
+pub mod act;
+pub mod agent;
 pub mod api;
 pub mod dataplane;
 pub mod model;

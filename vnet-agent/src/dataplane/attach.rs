@@ -1,9 +1,7 @@
 //! Which program sits on which device? Attached through BPF links, pinned, and replaced in place:
 //! never detached in order to attach.
 
-use std::fmt;
 use std::fs;
-use std::str::FromStr;
 
 use aya::programs::ProgramError;
 use aya::programs::links::{FdLink, PinnedLink};
@@ -13,60 +11,14 @@ use vnet_common::name;
 use super::DataPlane;
 use super::error::{DataPlaneError, os_error};
 use super::object::xdp;
+use crate::model::attachment::{Attachment, Role};
 
-/// What a device is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// A VM's.
-    Port,
-    /// Where packets of the overlay come in.
-    Underlay,
-    /// The agent's own tap.
-    Agent,
-}
-
-impl Role {
-    const ALL: [Self; 3] = [Self::Port, Self::Underlay, Self::Agent];
-
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Port => "port",
-            Self::Underlay => "underlay",
-            Self::Agent => "agent",
-        }
-    }
-
-    pub(super) const fn program(self) -> &'static str {
-        match self {
-            Self::Port => name::PORT_XDP,
-            Self::Underlay => name::UNDERLAY_XDP,
-            Self::Agent => name::AGENT_XDP,
-        }
-    }
-}
-
-/// A program's hold on a device; its text is the name of the pin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Attachment {
-    /// What the device is for.
-    pub role: Role,
-    /// The device.
-    pub ifindex: u32,
-}
-
-impl fmt::Display for Attachment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.role.word(), self.ifindex)
-    }
-}
-
-impl FromStr for Attachment {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let (word, number) = text.split_once('-').ok_or(())?;
-        let role = Role::ALL.into_iter().find(|role| role.word() == word).ok_or(())?;
-        Ok(Self { role, ifindex: number.parse().map_err(|_| ())? })
+/// The program of a role.
+pub(super) const fn program(role: Role) -> &'static str {
+    match role {
+        Role::Port => name::PORT_XDP,
+        Role::Underlay => name::UNDERLAY_XDP,
+        Role::Agent => name::AGENT_XDP,
     }
 }
 
@@ -91,12 +43,17 @@ impl DataPlane {
         if pin.exists() && self.replace(to, device)? {
             return Ok(());
         }
-        let program = to.role.program();
+        let program = program(to.role);
         let fail = |source| attach_error(program, device, source);
         let xdp = xdp(&mut self.object, program)?;
-        let id = xdp.attach_to_if_index(to.ifindex, XdpMode::default()).map_err(fail)?;
+        let id = xdp
+            .attach_to_if_index(to.ifindex, XdpMode::default())
+            .map_err(fail)?;
         let link: XdpLink = xdp.take_link(id).map_err(fail)?;
-        let no_link = || DataPlaneError::NoBpfLink { program, device: device.to_owned() };
+        let no_link = || DataPlaneError::NoBpfLink {
+            program,
+            device: device.to_owned(),
+        };
         let link = FdLink::try_from(link).map_err(|_| no_link())?;
         link.pin(&pin).map_err(|error| DataPlaneError::Pin {
             doing: "pinning",
@@ -110,7 +67,7 @@ impl DataPlane {
     /// litter, which is removed.
     fn replace(&mut self, to: Attachment, device: &str) -> Result<bool, DataPlaneError> {
         let pin = self.pins.link(to);
-        let program = to.role.program();
+        let program = program(to.role);
         let pinned = match PinnedLink::from_pin(&pin) {
             Ok(pinned) => pinned,
             Err(error) => {
@@ -121,7 +78,10 @@ impl DataPlane {
                 });
             }
         };
-        let no_link = || DataPlaneError::NoBpfLink { program, device: device.to_owned() };
+        let no_link = || DataPlaneError::NoBpfLink {
+            program,
+            device: device.to_owned(),
+        };
         let link = XdpLink::try_from(FdLink::from(pinned)).map_err(|_| no_link())?;
         let xdp = xdp(&mut self.object, program)?;
         match xdp.attach_to_link(link) {
@@ -150,9 +110,11 @@ impl DataPlane {
 
 fn remove(pin: &std::path::Path) -> Result<(), DataPlaneError> {
     match fs::remove_file(pin) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-            Err(DataPlaneError::Pin { doing: "removing the pin", path: pin.to_owned(), source })
-        }
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(DataPlaneError::Pin {
+            doing: "removing the pin",
+            path: pin.to_owned(),
+            source,
+        }),
         _ => Ok(()),
     }
 }
@@ -163,21 +125,10 @@ fn attach_error(program: &'static str, device: &str, source: ProgramError) -> Da
         Some(libc::EBUSY | libc::EEXIST) => DataPlaneError::DeviceTaken { device },
         Some(libc::ERANGE) => DataPlaneError::MtuTooLarge { device },
         Some(libc::EPERM) => DataPlaneError::NotPermitted,
-        _ => DataPlaneError::Attach { program, device, source: Box::new(source) },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Attachment, Role};
-
-    #[test]
-    fn the_name_of_a_pin_says_what_it_holds() {
-        for role in Role::ALL {
-            let attachment = Attachment { role, ifindex: 17 };
-            assert_eq!(attachment.to_string().parse(), Ok(attachment));
-        }
-        assert_eq!("redirect_error".parse::<Attachment>(), Err(()));
-        assert_eq!("port-".parse::<Attachment>(), Err(()));
+        _ => DataPlaneError::Attach {
+            program,
+            device,
+            source: Box::new(source),
+        },
     }
 }

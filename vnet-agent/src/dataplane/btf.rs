@@ -47,7 +47,10 @@ impl<'a> Btf<'a> {
             let end = start.checked_add(usize::try_from(word(bytes, length_at)?).ok()?)?;
             bytes.get(start..end)
         };
-        Some(Self { types: section(8, 12)?, strings: section(16, 20)? })
+        Some(Self {
+            types: section(8, 12)?,
+            strings: section(16, 20)?,
+        })
     }
 
     /// Where each of the wanted `(structure, member)` pairs lies. A pair that does not exist is
@@ -79,7 +82,10 @@ impl<'a> Btf<'a> {
         if kind == KIND_STRUCT {
             let is_bit_sized = info >> 31 == 1;
             let structure = self.string(name);
-            for &(of, member) in wanted.iter().filter(|(of, _)| structure == Some(of.as_bytes())) {
+            for &(of, member) in wanted
+                .iter()
+                .filter(|(of, _)| structure == Some(of.as_bytes()))
+            {
                 if let Some(offset) = self.member(body, count, is_bit_sized, member) {
                     found.entry((of, member)).or_insert(Member { offset });
                 }
@@ -95,7 +101,13 @@ impl<'a> Btf<'a> {
                 return None;
             }
             let bits = word(self.types, at.checked_add(8)?)?;
-            Some(if is_bit_sized { bits & 0x00ff_ffff } else { bits } / 8)
+            Some(
+                if is_bit_sized {
+                    bits & 0x00ff_ffff
+                } else {
+                    bits
+                } / 8,
+            )
         })
     }
 

@@ -15,7 +15,7 @@ pub mod test_run;
 
 use std::path::Path;
 
-pub use attach::{Attachment, Role};
+pub use crate::model::attachment::{Attachment, Role};
 pub use error::DataPlaneError;
 pub use tables::KernelTables;
 pub use test_run::Answer;
@@ -45,7 +45,12 @@ impl DataPlane {
         match object::load(&pins, limits) {
             Ok((mut object, counts_refused)) => {
                 let tables = KernelTables::new(&mut object)?;
-                Ok(Self { object, pins, tables, counts_refused })
+                Ok(Self {
+                    object,
+                    pins,
+                    tables,
+                    counts_refused,
+                })
             }
             Err(error) => {
                 pins.remove_maps(&made);
@@ -68,6 +73,15 @@ impl DataPlane {
     /// tell the layout of its structures.
     pub fn counts_refused(&self) -> bool {
         self.counts_refused
+    }
+
+    /// The MTUs that devices had before the agent set them, by index: what a teardown puts back.
+    /// Empty where there is no data plane of this schema.
+    pub fn earlier_mtus(pin_directory: &Path) -> Vec<(u32, u32)> {
+        let pins = pin::Pins::new(pin_directory);
+        let ports = tables::pinned_ports(&pins).unwrap_or_default();
+        let set = ports.into_iter().filter(|(_, port)| port.mtu_before != 0);
+        set.map(|(index, port)| (index, port.mtu_before)).collect()
     }
 
     /// Removes everything that is pinned: programs leave their devices, maps vanish.

@@ -44,9 +44,23 @@ pub fn shapes(limits: &Limits) -> Vec<Shape> {
     ) -> Shape {
         let key_bytes = u32::try_from(size_of::<K>()).unwrap_or(u32::MAX);
         let value_bytes = u32::try_from(size_of::<V>()).unwrap_or(u32::MAX);
-        Shape { name, kind, key_bytes, value_bytes, entries, flags: 0, limit }
+        Shape {
+            name,
+            kind,
+            key_bytes,
+            value_bytes,
+            entries,
+            flags: 0,
+            limit,
+        }
     }
-    let Limits { ports, links, networks, rules, flows } = *limits;
+    let Limits {
+        ports,
+        links,
+        networks,
+        rules,
+        flows,
+    } = *limits;
     let ledgers = ledger_slots(limits);
     vec![
         shape::<u32, PortEntry>(name::PORTS, MapType::Hash, ports, Some("ports")),
@@ -74,7 +88,11 @@ pub fn shapes(limits: &Limits) -> Vec<Shape> {
 
 /// Ledgers: the agent's, and one for each port, link and underlay device.
 pub fn ledger_slots(limits: &Limits) -> u32 {
-    limits.ports.saturating_add(limits.links).saturating_add(UNDERLAYS_MAX).saturating_add(1)
+    limits
+        .ports
+        .saturating_add(limits.links)
+        .saturating_add(UNDERLAYS_MAX)
+        .saturating_add(1)
 }
 
 /// A link is admitted once for each network that it carries: room for four on average.
@@ -102,7 +120,9 @@ pub fn load(pins: &Pins, limits: &Limits) -> Result<(Ebpf, bool), DataPlaneError
     }
     let mut object = loader.load(OBJECT).map_err(load_error)?;
     for program in [name::PORT_XDP, name::UNDERLAY_XDP, name::AGENT_XDP] {
-        xdp(&mut object, program)?.load().map_err(|source| refused(program, source))?;
+        xdp(&mut object, program)?
+            .load()
+            .map_err(|source| refused(program, source))?;
     }
     let counts_refused = offsets.is_some() && count_refused(&mut object, pins);
     Ok((object, counts_refused))
@@ -119,8 +139,10 @@ pub fn xdp<'a>(object: &'a mut Ebpf, program: &'static str) -> Result<&'a mut Xd
 /// Puts the counting programs on the kernel's tracepoints, in place of an earlier agent's.
 /// Without them everything works, but what the kernel refuses goes uncounted, which `status` says.
 fn count_refused(object: &mut Ebpf, pins: &Pins) -> bool {
-    let pairs =
-        [(name::REDIRECT_ERROR, "xdp_redirect_err"), (name::DEVICE_REFUSED, "xdp_devmap_xmit")];
+    let pairs = [
+        (name::REDIRECT_ERROR, "xdp_redirect_err"),
+        (name::DEVICE_REFUSED, "xdp_devmap_xmit"),
+    ];
     pairs.into_iter().all(|(program, tracepoint)| {
         match count_at(object, pins, program, tracepoint) {
             Ok(()) => true,
@@ -139,8 +161,10 @@ fn count_at(
     tracepoint: &str,
 ) -> anyhow::Result<()> {
     let pin = pins.tracepoint(program);
-    let raw: &mut RawTracePoint =
-        object.program_mut(program).ok_or(DataPlaneError::Object(program))?.try_into()?;
+    let raw: &mut RawTracePoint = object
+        .program_mut(program)
+        .ok_or(DataPlaneError::Object(program))?
+        .try_into()?;
     raw.load()?;
     // Attached before the old one goes: for a moment both count, and a frame that is refused in
     // that moment counts twice, which is better than not at all.
@@ -170,7 +194,11 @@ fn refused(program: &'static str, source: ProgramError) -> DataPlaneError {
         }
         _ => "Please report this with the text above and the output of `uname -a`",
     };
-    DataPlaneError::Refused { program, source: Box::new(source), cure }
+    DataPlaneError::Refused {
+        program,
+        source: Box::new(source),
+        cure,
+    }
 }
 
 /// Where this kernel keeps what the tracepoint programs read.

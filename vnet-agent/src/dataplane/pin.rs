@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use aya::maps::{MapInfo, MapType};
 use vnet_common::{SCHEMA, name};
 
-use super::attach::Attachment;
 use super::error::DataPlaneError;
+use crate::model::attachment::Attachment;
 
 /// The places of pins.
 pub struct Pins {
@@ -51,7 +51,10 @@ pub struct Shape {
 impl Pins {
     /// The pins under this directory.
     pub fn new(root: &Path) -> Self {
-        Self { root: root.to_owned(), schema: root.join(format!("v{SCHEMA}")) }
+        Self {
+            root: root.to_owned(),
+            schema: root.join(format!("v{SCHEMA}")),
+        }
     }
 
     /// Where a map is.
@@ -73,16 +76,25 @@ impl Pins {
     pub fn prepare(&self) -> Result<(), DataPlaneError> {
         for directory in ["maps", "links"] {
             let path = self.schema.join(directory);
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(|source| {
-                DataPlaneError::Pin { doing: "making the directory", path, source }
-            })?;
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&path)
+                .map_err(|source| DataPlaneError::Pin {
+                    doing: "making the directory",
+                    path,
+                    source,
+                })?;
         }
         Ok(())
     }
 
     /// The names of maps that are not pinned (yet).
     pub fn missing_maps(&self) -> Vec<&'static str> {
-        name::PINNED_MAPS.into_iter().filter(|name| !self.map(name).exists()).collect()
+        name::PINNED_MAPS
+            .into_iter()
+            .filter(|name| !self.map(name).exists())
+            .collect()
     }
 
     /// Removes the pins of these maps, as far as they exist.
@@ -96,7 +108,10 @@ impl Pins {
     /// Every device that a program is pinned to.
     pub fn attachments(&self) -> Result<Vec<Attachment>, DataPlaneError> {
         let names = entries(&self.schema.join("links"))?;
-        Ok(names.iter().filter_map(|path| path.file_name()?.to_str()?.parse().ok()).collect())
+        Ok(names
+            .iter()
+            .filter_map(|path| path.file_name()?.to_str()?.parse().ok())
+            .collect())
     }
 
     /// Whether a pinned map is as this agent makes it. aya 0.14 takes a pin as it is and would
@@ -130,7 +145,13 @@ impl Pins {
                           it, or name another pin_directory"
                         .to_owned(),
                 };
-                return Err(DataPlaneError::ForeignMap { path, what, found, expected, cure });
+                return Err(DataPlaneError::ForeignMap {
+                    path,
+                    what,
+                    found,
+                    expected,
+                    cure,
+                });
             }
         }
         Ok(())
@@ -162,7 +183,11 @@ impl Pins {
 
 /// The paths in a directory; none where it does not exist.
 fn entries(directory: &Path) -> Result<Vec<PathBuf>, DataPlaneError> {
-    let fail = |source| DataPlaneError::Pin { doing: "listing", path: directory.to_owned(), source };
+    let fail = |source| DataPlaneError::Pin {
+        doing: "listing",
+        path: directory.to_owned(),
+        source,
+    };
     match fs::read_dir(directory) {
         Ok(entries) => entries
             .map(|entry| entry.map(|entry| entry.path()))
@@ -197,8 +222,10 @@ fn remove_directory(path: &Path) -> Result<(), DataPlaneError> {
         {
             Ok(())
         }
-        Err(source) => {
-            Err(DataPlaneError::Pin { doing: "removing the directory", path: path.to_owned(), source })
-        }
+        Err(source) => Err(DataPlaneError::Pin {
+            doing: "removing the directory",
+            path: path.to_owned(),
+            source,
+        }),
     }
 }

@@ -17,6 +17,7 @@ use vnet_common::table::underlay::UnderlayEntry;
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::error::{DataPlaneError, os_error};
+use super::pin::Pins;
 
 /// A value that may be copied to and from the kernel as it lies in memory.
 #[repr(transparent)]
@@ -64,7 +65,11 @@ fn failed(doing: &'static str, map: &'static str) -> impl Fn(MapError) -> DataPl
         };
         match os_error(&source) {
             Some(libc::E2BIG | libc::ENOSPC | libc::ENOMEM) => DataPlaneError::Full { map, limit },
-            _ => DataPlaneError::Map { doing, map, source: Box::new(source) },
+            _ => DataPlaneError::Map {
+                doing,
+                map,
+                source: Box::new(source),
+            },
         }
     }
 }
@@ -110,7 +115,11 @@ macro_rules! slot_table {
             let is_used: fn(&$value) -> bool = $is_used;
             let mut used = Vec::new();
             for slot in 0..self.$field.len() {
-                let value = self.$field.get(&slot, 0).map_err(failed("reading", $map))?.0;
+                let value = self
+                    .$field
+                    .get(&slot, 0)
+                    .map_err(failed("reading", $map))?
+                    .0;
                 if is_used(&value) {
                     used.push((slot, value));
                 }
@@ -120,7 +129,9 @@ macro_rules! slot_table {
 
         #[doc = concat!("Writes one of the ", $what, ".\n\n# Errors\n\nThere is no such slot.")]
         pub fn $set(&mut self, slot: u32, value: &$value) -> Result<(), DataPlaneError> {
-            self.$field.set(slot, Plain(*value), 0).map_err(failed("writing", $map))
+            self.$field
+                .set(slot, Plain(*value), 0)
+                .map_err(failed("writing", $map))
         }
     };
 }
@@ -149,23 +160,63 @@ impl KernelTables {
         })
     }
 
-    hash_table!(ports, set_port, remove_port, ports, name::PORTS, u32, PortEntry, "ports");
     hash_table!(
-        underlays, set_underlay, remove_underlay, underlays, name::UNDERLAYS, u32, UnderlayEntry,
+        ports,
+        set_port,
+        remove_port,
+        ports,
+        name::PORTS,
+        u32,
+        PortEntry,
+        "ports"
+    );
+    hash_table!(
+        underlays,
+        set_underlay,
+        remove_underlay,
+        underlays,
+        name::UNDERLAYS,
+        u32,
+        UnderlayEntry,
         "underlay devices"
     );
-    hash_table!(rules, set_rule, remove_rule, rules, name::RULES, RuleKey, RuleEntry, "rules");
     hash_table!(
-        admissions, set_admission, remove_admission, admissions, name::ADMISSIONS, AdmissionKey,
-        AdmissionEntry, "admissions"
+        rules,
+        set_rule,
+        remove_rule,
+        rules,
+        name::RULES,
+        RuleKey,
+        RuleEntry,
+        "rules"
+    );
+    hash_table!(
+        admissions,
+        set_admission,
+        remove_admission,
+        admissions,
+        name::ADMISSIONS,
+        AdmissionKey,
+        AdmissionEntry,
+        "admissions"
     );
     slot_table!(
-        networks, set_network, networks, name::NETWORKS, NetworkEntry,
-        |network| network.id != 0, "networks"
+        networks,
+        set_network,
+        networks,
+        name::NETWORKS,
+        NetworkEntry,
+        |network| network.id != 0,
+        "networks"
     );
     slot_table!(
-        links, set_link, links, name::LINKS, LinkEntry,
-        |link| link.flags & LinkEntry::UP != 0, "links"
+        links,
+        set_link,
+        links,
+        name::LINKS,
+        LinkEntry,
+        |link| link.flags & LinkEntry::UP != 0,
+        "links"
     );
 
     /// What the programs keep for a port.
@@ -186,8 +237,15 @@ impl KernelTables {
     /// The table is full.
     pub fn add_port_state(&mut self, ifindex: u32) -> Result<(), DataPlaneError> {
         const NEW_ONLY: u64 = 1;
-        let empty = PortState { learned: 0, slow_path_until_ns: 0, events_lost: 0 };
-        match self.port_states.insert(Plain(ifindex), Plain(empty), NEW_ONLY) {
+        let empty = PortState {
+            learned: 0,
+            slow_path_until_ns: 0,
+            events_lost: 0,
+        };
+        match self
+            .port_states
+            .insert(Plain(ifindex), Plain(empty), NEW_ONLY)
+        {
             Err(error) if os_error(&error) == Some(libc::EEXIST) => Ok(()),
             other => other.map_err(failed("writing", name::PORT_STATES)),
         }
@@ -210,7 +268,10 @@ impl KernelTables {
     ///
     /// The kernel refuses.
     pub fn setting(&self) -> Result<Setting, DataPlaneError> {
-        self.settings.get(&0, 0).map(|setting| setting.0).map_err(failed("reading", name::SETTINGS))
+        self.settings
+            .get(&0, 0)
+            .map(|setting| setting.0)
+            .map_err(failed("reading", name::SETTINGS))
     }
 
     /// Writes the setting.
@@ -219,7 +280,9 @@ impl KernelTables {
     ///
     /// The kernel refuses.
     pub fn set_setting(&mut self, setting: &Setting) -> Result<(), DataPlaneError> {
-        self.settings.set(0, Plain(*setting), 0).map_err(failed("writing", name::SETTINGS))
+        self.settings
+            .set(0, Plain(*setting), 0)
+            .map_err(failed("writing", name::SETTINGS))
     }
 
     /// A ledger, all CPUs together.
@@ -228,7 +291,10 @@ impl KernelTables {
     ///
     /// There is no such slot.
     pub fn ledger(&self, slot: u32) -> Result<Ledger, DataPlaneError> {
-        let cpus = self.ledgers.get(&slot, 0).map_err(failed("reading", name::LEDGERS))?;
+        let cpus = self
+            .ledgers
+            .get(&slot, 0)
+            .map_err(failed("reading", name::LEDGERS))?;
         let mut total = Ledger::ZERO;
         for cpu in cpus.iter() {
             total.merge(&cpu.0);
@@ -244,7 +310,9 @@ impl KernelTables {
     pub fn zero_ledger(&mut self, slot: u32) -> Result<(), DataPlaneError> {
         let zero = PerCpuValues::try_from(vec![Plain(Ledger::ZERO); self.cpus])
             .map_err(|source| failed("writing", name::LEDGERS)(MapError::from(source)))?;
-        self.ledgers.set(slot, zero, 0).map_err(failed("writing", name::LEDGERS))
+        self.ledgers
+            .set(slot, zero, 0)
+            .map_err(failed("writing", name::LEDGERS))
     }
 
     /// Every flow, all CPUs together: its counters, and the decision of the CPU that has the
@@ -268,10 +336,50 @@ impl KernelTables {
         Ok(flows)
     }
 
+    /// One flow, as [`KernelTables::flows`] tells it.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn flow(&self, key: &FlowKey) -> Result<Option<FlowEntry>, DataPlaneError> {
+        let cpus =
+            present(self.flows.get(&Plain(*key), 0)).map_err(failed("reading", name::FLOWS))?;
+        let cpus = cpus
+            .into_iter()
+            .flat_map(|cpus| cpus.iter().map(|cpu| cpu.0).collect::<Vec<_>>());
+        Ok(cpus.reduce(merged))
+    }
+
+    /// How many flows there are.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn flow_count(&self) -> Result<u64, DataPlaneError> {
+        let mut count = 0;
+        for key in self.flows.keys() {
+            key.map_err(failed("reading", name::FLOWS))?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
     /// The ring of events; only the first caller gets it.
     pub fn take_events(&mut self) -> Option<RingBuf<MapData>> {
         self.events.take()
     }
+}
+
+/// The ports of a data plane that is not loaded, as far as they can be read.
+pub(super) fn pinned_ports(pins: &Pins) -> Option<Vec<(u32, PortEntry)>> {
+    let data = MapData::from_pin(pins.map(name::PORTS)).ok()?;
+    let info = data.info().ok()?;
+    let is_ours = usize::try_from(info.value_size()) == Ok(size_of::<PortEntry>());
+    let ports: Hash<u32, PortEntry> = Map::HashMap(data).try_into().ok().filter(|_| is_ours)?;
+    ports
+        .iter()
+        .map(|entry| entry.map(|(key, value)| (key.0, value.0)).ok())
+        .collect()
 }
 
 fn merged(a: FlowEntry, b: FlowEntry) -> FlowEntry {

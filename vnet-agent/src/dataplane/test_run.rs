@@ -6,9 +6,10 @@ use aya::programs::{TestRun, TestRunOptions};
 use zerocopy::IntoBytes;
 
 use super::DataPlane;
-use super::attach::Role;
+use super::attach::program;
 use super::error::DataPlaneError;
 use super::object::xdp;
+use crate::model::attachment::Role;
 
 /// The kernel's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +48,12 @@ impl DataPlane {
     ///
     /// The frame is shorter than an Ethernet header or longer than a page holds, or the device is
     /// gone.
-    pub fn ask(&mut self, role: Role, ifindex: u32, frame: &[u8]) -> Result<Answer, DataPlaneError> {
+    pub fn ask(
+        &mut self,
+        role: Role,
+        ifindex: u32,
+        frame: &[u8],
+    ) -> Result<Answer, DataPlaneError> {
         let mut question = vec![0; METADATA_BYTES];
         question.extend_from_slice(frame);
         self.test_run(role, ifindex, &question, METADATA_BYTES, 1)
@@ -94,14 +100,18 @@ impl DataPlane {
             repeat,
             ..TestRunOptions::new()
         };
-        let program = xdp(&mut self.object, role.program())?;
-        let result = program
+        let xdp = xdp(&mut self.object, program(role))?;
+        let result = xdp
             .test_run(options)
             .map_err(|error| DataPlaneError::TestRun(Box::new(error)))?;
         let length = usize::try_from(result.data_size_out).unwrap_or(0);
         // The kernel counts metadata as part of what comes out; a program that moved the start of
         // the frame carries it along.
         let frame = out.get(metadata..length).unwrap_or_default().to_vec();
-        Ok(Answer { action: result.return_value, frame, duration_ns: result.duration.as_nanos() as u64 })
+        Ok(Answer {
+            action: result.return_value,
+            frame,
+            duration_ns: result.duration.as_nanos() as u64,
+        })
     }
 }

@@ -3,6 +3,7 @@
 //! Input: the settings file and the API, both validated. Output: what reconciliation compares
 //! with the kernel's tables. Nothing here does I/O.
 
+pub mod attachment;
 pub mod configuration;
 pub mod diff;
 mod edit;

@@ -1,0 +1,18 @@
+//! From what is wanted to what the kernel holds.
+//!
+//! Pure but for [`runtime`]: the configuration and the host ([`desired`]) become an [`image`] of
+//! everything that the agent writes into the kernel; [`order`] compares it with the image of what
+//! is there and says which steps lead from one to the other, make before break; the runtime takes
+//! them. The same image twice gives no steps.
+
+pub mod desired;
+pub mod header;
+pub mod image;
+pub mod order;
+pub mod rules;
+pub mod runtime;
+pub mod slots;
+
+pub use desired::{Desired, Surroundings, desired};
+pub use image::Image;
+pub use order::{Step, steps};

@@ -1,0 +1,190 @@
+//! Takes the steps.
+
+use std::collections::BTreeSet;
+
+use tracing::{debug, info, warn};
+
+use super::desired::{Desired, Fault};
+use super::image::Image;
+use super::order::{Step, apply, steps};
+use crate::dataplane::{DataPlane, DataPlaneError, KernelTables};
+use crate::model::attachment::Attachment;
+use crate::model::host::Host;
+
+/// What the kernel holds, and the means to change it.
+pub struct Reconciler {
+    plane: DataPlane,
+    now: Image,
+    written: u64,
+}
+
+impl Reconciler {
+    /// Starts from what the data plane holds. Flows are made to ask the rules once more, because
+    /// an agent that died between writing rules and saying so leaves flows that have not heard.
+    ///
+    /// # Errors
+    ///
+    /// The tables cannot be read.
+    pub fn new(plane: DataPlane) -> Result<Self, DataPlaneError> {
+        let now = read(&plane)?;
+        let mut reconciler = Self {
+            plane,
+            now,
+            written: 0,
+        };
+        let networks: Vec<_> = reconciler.now.networks.clone().into_iter().collect();
+        for (slot, mut network) in networks {
+            network.generation = network.generation.wrapping_add(1).max(1);
+            reconciler.take(&Step::SetNetwork(slot, network), &Host::default())?;
+        }
+        Ok(reconciler)
+    }
+
+    /// What the kernel holds.
+    pub fn now(&self) -> &Image {
+        &self.now
+    }
+
+    /// The tables, to be read.
+    pub fn tables(&self) -> &KernelTables {
+        self.plane.tables()
+    }
+
+    /// The data plane, to be asked.
+    pub fn plane(&mut self) -> &mut DataPlane {
+        &mut self.plane
+    }
+
+    /// How many steps were taken since the start.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Brings about what is desired, as far as it goes. What fails is reported, the rest is done,
+    /// and the next call tries again.
+    pub fn reconcile(&mut self, desired: &Desired, host: &Host) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let mut failed_ports = BTreeSet::new();
+        for step in steps(&self.now, &desired.image) {
+            if step.port().is_some_and(|port| failed_ports.contains(&port)) {
+                continue;
+            }
+            if let Err(error) = self.take(&step, host) {
+                failed_ports.extend(step.port());
+                faults.push(fault(&step, &error, host));
+            }
+        }
+        faults
+    }
+
+    fn take(&mut self, step: &Step, host: &Host) -> Result<(), DataPlaneError> {
+        debug!(?step, "taking");
+        let tables = self.plane.tables_mut();
+        match step {
+            Step::SetSetting(setting) => tables.set_setting(setting)?,
+            Step::ZeroLedger(slot) => tables.zero_ledger(*slot)?,
+            Step::SetLink(id, link) => tables.set_link(*id, link)?,
+            Step::SetNetwork(slot, network) => tables.set_network(*slot, network)?,
+            Step::SetUnderlay(device, underlay) => tables.set_underlay(device, underlay)?,
+            Step::AddPortState(device) => tables.add_port_state(*device)?,
+            Step::SetPort(device, port) => tables.set_port(device, port)?,
+            Step::SetAdmission(key, admission) => tables.set_admission(key, admission)?,
+            Step::SetRule(key, rule) => tables.set_rule(key, rule)?,
+            Step::RemoveRule(key) => tables.remove_rule(key)?,
+            Step::RemoveAdmission(key) => tables.remove_admission(key)?,
+            Step::RemovePort(device) => {
+                tables.remove_port(device)?;
+                tables.remove_port_state(*device)?;
+            }
+            Step::RemoveUnderlay(device) => tables.remove_underlay(device)?,
+            Step::RemoveLink(id) => {
+                tables.set_link(*id, &vnet_common::table::link::LinkEntry::NONE)?;
+            }
+            Step::RemoveNetwork(slot) => {
+                // The generation stays, so that whoever gets the slot next starts above it.
+                let generation = self
+                    .now
+                    .networks
+                    .get(slot)
+                    .map_or(0, |entry| entry.generation);
+                let free = vnet_common::table::network::NetworkEntry {
+                    id: 0,
+                    generation,
+                    shapes: 0,
+                    _pad: 0,
+                };
+                tables.set_network(*slot, &free)?;
+            }
+            Step::Attach(attachment) => self.attach(*attachment, host)?,
+            Step::Detach(attachment) => {
+                info!(%attachment, "taking the program off");
+                self.plane.detach(*attachment)?;
+            }
+        }
+        apply(&mut self.now, step);
+        self.written += 1;
+        Ok(())
+    }
+
+    fn attach(&mut self, attachment: Attachment, host: &Host) -> Result<(), DataPlaneError> {
+        let name = device_name(attachment.ifindex, host);
+        self.plane.attach(attachment, &name)?;
+        info!(device = name, "frames of this device are ours");
+        Ok(())
+    }
+
+    /// Puts this agent's programs where an earlier agent's are, one device after the other and
+    /// without a moment in between.
+    pub fn renew_programs(&mut self, host: &Host) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        for attachment in self.now.attachments.clone() {
+            if !host.devices.contains_key(&attachment.ifindex) {
+                // Its pin is litter; the first reconciliation sweeps it.
+                continue;
+            }
+            let name = device_name(attachment.ifindex, host);
+            if let Err(error) = self.plane.attach(attachment, &name) {
+                warn!(device = name, %error, "the earlier agent's program stays");
+                faults.push(fault(&Step::Attach(attachment), &error, host));
+            }
+        }
+        faults
+    }
+}
+
+fn read(plane: &DataPlane) -> Result<Image, DataPlaneError> {
+    let tables = plane.tables();
+    Ok(Image {
+        setting: Some(tables.setting()?).filter(|setting| setting.namespace != 0),
+        ports: tables.ports()?.into_iter().collect(),
+        underlays: tables.underlays()?.into_iter().collect(),
+        networks: tables.networks()?.into_iter().collect(),
+        links: tables.links()?.into_iter().collect(),
+        admissions: tables.admissions()?.into_iter().collect(),
+        rules: tables.rules()?.into_iter().collect(),
+        attachments: plane.attachments()?.into_iter().collect(),
+    })
+}
+
+fn device_name(ifindex: u32, host: &Host) -> String {
+    host.devices
+        .get(&ifindex)
+        .map_or_else(|| format!("device {ifindex}"), |device| device.name.clone())
+}
+
+fn fault(step: &Step, error: &DataPlaneError, host: &Host) -> Fault {
+    let subject = match step {
+        Step::Attach(Attachment { ifindex, .. }) | Step::SetPort(ifindex, _) => {
+            format!("device {}", device_name(*ifindex, host))
+        }
+        Step::SetRule(..) | Step::RemoveRule(_) => "rules".to_owned(),
+        Step::SetLink(..) | Step::SetAdmission(..) => "links".to_owned(),
+        _ => "data plane".to_owned(),
+    };
+    Fault {
+        subject,
+        message: error.to_string(),
+        cure: String::new(),
+        is_waiting: false,
+    }
+}

@@ -1,0 +1,40 @@
+//! What does the agent answer? One arm a question.
+
+use super::Agent;
+use crate::api::{Answer, Ask, Refusal};
+use crate::dataplane::DataPlaneError;
+
+/// A question that the kernel did not answer.
+pub(super) fn internal(error: DataPlaneError) -> Refusal {
+    Refusal::internal(error.to_string())
+}
+
+impl Agent {
+    pub(super) async fn answer(&mut self, ask: Ask) -> Result<Answer, Refusal> {
+        Ok(match ask {
+            Ask::Status => Answer::Status(Box::new(self.status().await?)),
+            Ask::Interfaces => Answer::Interfaces(self.interfaces().await?),
+            Ask::Links => Answer::Links(self.links()?),
+            Ask::AddLink(link) => Answer::Change(self.add_link(link).await?),
+            Ask::DeleteLink { name, force } => {
+                Answer::Change(self.delete_link(&name, force).await?)
+            }
+            Ask::Rules { network } => Answer::Rules(self.rules(network.as_deref())?),
+            Ask::AddRule(rule) => Answer::Change(self.add_rule(rule).await?),
+            Ask::DeleteRule {
+                network,
+                source,
+                destination,
+            } => Answer::Change(self.delete_rule(&network, source, destination).await?),
+            Ask::Stats => Answer::Stats(self.stats()?),
+            Ask::Flows {
+                network,
+                limit,
+                sort,
+            } => Answer::Flows(self.flows(network.as_deref(), limit, sort)?),
+            Ask::Drops { all } => Answer::Drops(self.stats()?.drops(all)),
+            Ask::Trace(request) => Answer::Trace(Box::new(self.trace(&request)?)),
+            Ask::Configuration => Answer::Configuration(Box::new(self.configuration.clone())),
+        })
+    }
+}

@@ -1,0 +1,123 @@
+//! Changes that clients ask for: stored first, then brought about.
+
+use std::time::SystemTime;
+
+use tracing::info;
+use vnet_common::rule::{Destination, Source};
+
+use super::Agent;
+use crate::api::{Change, ChangeOutcome, Refusal};
+use crate::model::problem::ErrorKind;
+use crate::model::{Configuration, ConfigurationError, Link, Rule};
+use crate::store::state::ChangeError;
+
+fn refusal(error: ChangeError) -> Refusal {
+    match error {
+        ChangeError::Refused(error) => {
+            let message = error.to_string();
+            let refusal = match error.kind() {
+                ErrorKind::Invalid => Refusal::invalid(message),
+                ErrorKind::NotFound => Refusal::not_found(message),
+                ErrorKind::Conflict => Refusal::conflict(message),
+            };
+            refusal.cure(error.cure())
+        }
+        ChangeError::NotStored(error) => Refusal::unavailable(error.to_string()),
+    }
+}
+
+impl Agent {
+    pub(super) async fn add_link(&mut self, link: Link) -> Result<Change, Refusal> {
+        let subject = format!("link {} to {}", link.name, link.remote);
+        if self.configuration.link(&link.name) == Some(&link) {
+            return Ok(unchanged(subject));
+        }
+        self.change(|configuration| configuration.add_link(link))
+            .await?;
+        Ok(self.done(ChangeOutcome::Added, subject))
+    }
+
+    pub(super) async fn delete_link(&mut self, name: &str, force: bool) -> Result<Change, Refusal> {
+        let deleted = self
+            .change(|configuration| configuration.delete_link(name, force))
+            .await?;
+        let mut change = self.done(ChangeOutcome::Deleted, format!("link {name}"));
+        let rules = deleted.rules.iter();
+        change
+            .notes
+            .extend(rules.map(|rule| format!("rule deleted with it: {rule}")));
+        Ok(change)
+    }
+
+    pub(super) async fn add_rule(&mut self, rule: Rule) -> Result<Change, Refusal> {
+        let subject = format!("rule {rule}");
+        // Exactly this one, and nothing of its strength is newer: adding it again changes nothing.
+        if self.configuration.rules.last() == Some(&rule) {
+            return Ok(unchanged(subject));
+        }
+        let replaced = self
+            .change(|configuration| configuration.add_rule(rule))
+            .await?;
+        let outcome = match replaced {
+            Some(_) => ChangeOutcome::Replaced,
+            None => ChangeOutcome::Added,
+        };
+        let mut change = self.done(outcome, subject);
+        change
+            .notes
+            .extend(replaced.map(|rule| format!("it took the place of: {rule}")));
+        Ok(change)
+    }
+
+    pub(super) async fn delete_rule(
+        &mut self,
+        network: &str,
+        source: Source,
+        destination: Destination,
+    ) -> Result<Change, Refusal> {
+        let deleted = self
+            .change(|configuration| configuration.delete_rule(network, source, destination))
+            .await?;
+        Ok(self.done(ChangeOutcome::Deleted, format!("rule {deleted}")))
+    }
+
+    async fn change<T>(
+        &mut self,
+        change: impl FnOnce(&mut Configuration) -> Result<T, ConfigurationError>,
+    ) -> Result<T, Refusal> {
+        let outcome = self
+            .store
+            .change(self.fingerprint, &mut self.configuration, change)
+            .map_err(refusal)?;
+        self.changed = SystemTime::now();
+        self.source = format!("{}, and changes made since", self.settings_path.display());
+        self.watcher.follow(Self::destinations(&self.configuration));
+        self.reconcile().await;
+        Ok(outcome)
+    }
+
+    /// What the asker should know besides: the faults that touch the same thing.
+    fn done(&self, outcome: ChangeOutcome, subject: String) -> Change {
+        info!(%outcome, subject, "changed by a client");
+        let about = self
+            .faults
+            .iter()
+            .filter(|fault| subject.starts_with(&fault.subject));
+        let notes = about
+            .map(|fault| format!("{}: {}", fault.subject, fault.message))
+            .collect();
+        Change {
+            outcome,
+            subject,
+            notes,
+        }
+    }
+}
+
+fn unchanged(subject: String) -> Change {
+    Change {
+        outcome: ChangeOutcome::Unchanged,
+        subject,
+        notes: Vec::new(),
+    }
+}

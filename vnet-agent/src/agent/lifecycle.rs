@@ -1,0 +1,310 @@
+//! Start, reload, stop, teardown.
+
+use std::future::pending;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use anyhow::{Context, Result, bail};
+use tokio::signal::unix::{self, SignalKind};
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
+
+use super::{Agent, Inputs, namespace};
+use crate::act::reconcile::Desired;
+use crate::act::reconcile::runtime::Reconciler;
+use crate::api::{ASKS_WAITING_MAX, http, socket};
+use crate::dataplane::events::Events;
+use crate::dataplane::{DataPlane, pin};
+use crate::model::Configuration;
+use crate::overlay::runtime::{self as slow_path, SlowPathCounts};
+use crate::overlay::slow_path::Receivers;
+use crate::settings::{AgentSettings, Settings};
+use crate::store::{Fingerprint, Loaded, SettingsFile, StateStore};
+use crate::world::bpffs;
+use crate::world::lock::Lock;
+use crate::world::netlink::{Requests, Watcher, release_neighbours};
+use crate::world::notify::Notifier;
+use crate::world::tap::Tap;
+
+/// A signal that means something to the agent.
+pub(super) enum Signal {
+    /// SIGTERM or SIGINT: stop, and leave the data plane forwarding.
+    Stop,
+    /// SIGHUP: read the settings again.
+    Reload,
+}
+
+/// The signals of this process, as a stream.
+pub(super) struct Signals {
+    terminate: unix::Signal,
+    interrupt: unix::Signal,
+    hangup: unix::Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let signal = |kind| unix::signal(kind).context("listening to signals");
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next one. May be cancelled.
+    pub(super) async fn next(&mut self) -> Signal {
+        tokio::select! {
+            Some(()) = self.terminate.recv() => Signal::Stop,
+            Some(()) = self.interrupt.recv() => Signal::Stop,
+            Some(()) = self.hangup.recv() => Signal::Reload,
+            else => pending().await,
+        }
+    }
+}
+
+/// Reads and validates the settings file, with its warnings logged.
+fn read_settings(path: &Path) -> Result<(Settings, Fingerprint)> {
+    let file = SettingsFile::read(path)?;
+    let settings = Settings::parse(&file.text, &file.name)?;
+    for warning in settings.warnings(&file.name, file.mode) {
+        warn!("{warning}");
+    }
+    Ok((settings, file.fingerprint()))
+}
+
+/// The lock of the agent of these pins: beside other run-time files, because a bpf file system
+/// holds no plain files.
+fn lock_path(settings: &AgentSettings) -> PathBuf {
+    let pins = settings.pin_directory.to_string_lossy().replace('/', "-");
+    Path::new("/run/vnet/lock").join(pins.trim_matches('-'))
+}
+
+/// What was changed at run time, if the settings file is still the one that was changed.
+fn configuration(
+    store: &StateStore,
+    settings: Settings,
+    path: &Path,
+    fingerprint: Fingerprint,
+) -> Result<(Configuration, String)> {
+    let file = path.display();
+    Ok(match store.load(fingerprint)? {
+        Loaded::Nothing => (settings.configuration, file.to_string()),
+        Loaded::Changed(changed) => {
+            info!("{file} is unchanged: what clients changed since is kept");
+            (*changed, format!("{file}, and changes made since"))
+        }
+        Loaded::Outdated { to } => {
+            warn!(
+                "{file} was edited: it counts, and what clients had changed before is set aside \
+                 in {}",
+                to.display()
+            );
+            (settings.configuration, file.to_string())
+        }
+        Loaded::SetAside { to, why } => {
+            warn!(
+                "what clients had changed cannot be read ({why}); it is kept in {}",
+                to.display()
+            );
+            (settings.configuration, file.to_string())
+        }
+    })
+}
+
+/// Runs the agent until a signal says to stop. The data plane forwards on.
+///
+/// # Errors
+///
+/// The settings are wrong, another agent runs on the same pins, or the kernel or the system
+/// refuses something that the agent cannot do without.
+pub async fn run(settings_path: &Path) -> Result<()> {
+    let started = Instant::now();
+    let (settings, fingerprint) = read_settings(settings_path)?;
+    let _lock = Lock::take(&lock_path(&settings.agent))?;
+    bpffs::ensure(&settings.agent.pin_directory)?;
+    let store = StateStore::open(&settings.agent.state_directory)?;
+    let agent_settings = settings.agent.clone();
+    let (configuration, source) = configuration(&store, settings, settings_path, fingerprint)?;
+
+    let mut plane = DataPlane::open(&agent_settings.pin_directory, &configuration.limits)?;
+    let events = plane
+        .tables_mut()
+        .take_events()
+        .context("the events have another reader")?;
+    let events = Events::new(events).context("watching the ring of events")?;
+    let reconciler = Reconciler::new(plane)?;
+
+    let (watcher, mut hosts) = Watcher::start(Agent::destinations(&configuration)).await?;
+    let host = Arc::clone(&hosts.borrow_and_update());
+    let tap = Tap::open(&agent_settings.slow_path_device, watcher.requests()).await?;
+    let (receivers, to_slow_path) = watch::channel(Arc::new(Receivers::default()));
+    let mut agent = Agent {
+        settings: agent_settings,
+        settings_path: settings_path.to_owned(),
+        fingerprint,
+        store,
+        configuration,
+        source,
+        reconciler,
+        watcher,
+        host,
+        devices: Vec::new(),
+        desired: Desired::default(),
+        faults: Vec::new(),
+        receivers,
+        slow_path: Arc::new(SlowPathCounts::default()),
+        slow_path_device: tap.index(),
+        namespace: namespace()?,
+        started,
+        changed: SystemTime::now(),
+    };
+    agent
+        .start(tap, to_slow_path, Inputs0 { hosts, events })
+        .await
+}
+
+/// The inputs that exist before the API listens.
+struct Inputs0 {
+    hosts: watch::Receiver<Arc<crate::model::host::Host>>,
+    events: Events,
+}
+
+impl Agent {
+    async fn start(
+        &mut self,
+        tap: Tap,
+        to_slow_path: watch::Receiver<Arc<Receivers>>,
+        inputs: Inputs0,
+    ) -> Result<()> {
+        let host = Arc::clone(&self.host);
+        let faults = self.reconciler.renew_programs(&host);
+        self.reconcile().await;
+        self.faults.extend(faults);
+        trim_heap();
+
+        let signals = Signals::new()?;
+        let socket = &self.settings.socket;
+        let (listener, _socket_file) =
+            socket::listen_on(socket, self.settings.socket_group.as_deref())?;
+        let (asks, requests) = mpsc::channel(ASKS_WAITING_MAX);
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let api = tokio::spawn(http::serve(listener, asks, async move {
+            // Either way it is time to stop.
+            let _ = stopped.await;
+        }));
+        let copier = tokio::spawn(slow_path::run(
+            tap,
+            to_slow_path,
+            Arc::clone(&self.slow_path),
+        ));
+
+        let notifier = Notifier::from_environment().context("NOTIFY_SOCKET")?;
+        info!(
+            socket = %socket.display(),
+            took_ms = self.started.elapsed().as_millis() as u64,
+            "ready"
+        );
+        notifier.ready();
+        let Inputs0 { hosts, events } = inputs;
+        let outcome = self
+            .serve(
+                Inputs {
+                    hosts,
+                    requests,
+                    events,
+                },
+                signals,
+            )
+            .await;
+        notifier.stopping();
+        info!("stopping; the data plane forwards on (`vnet-agent teardown` removes it)");
+        copier.abort();
+        drop(stop);
+        let _ = api.await;
+        outcome
+    }
+
+    /// Reads the settings file again. What is wrong with it is said, and nothing changes.
+    pub(super) async fn reload(&mut self) {
+        let (settings, fingerprint) = match read_settings(&self.settings_path) {
+            Ok(read) => read,
+            Err(error) => {
+                warn!("the settings stay as they were: {error:#}");
+                return;
+            }
+        };
+        if fingerprint == self.fingerprint {
+            info!("{} has not changed", self.settings_path.display());
+            return;
+        }
+        if settings.agent != self.settings
+            || settings.configuration.limits != self.configuration.limits
+        {
+            warn!("changes under [agent] and [limits] take effect when the agent starts again");
+        }
+        let limits = self.configuration.limits;
+        self.configuration = Configuration {
+            limits,
+            ..settings.configuration
+        };
+        self.fingerprint = fingerprint;
+        self.source = self.settings_path.display().to_string();
+        self.changed = SystemTime::now();
+        self.watcher.follow(Self::destinations(&self.configuration));
+        self.reconcile().await;
+        info!("{} is read again", self.settings_path.display());
+    }
+}
+
+/// Gives back what loading needed and running does not: the kernel's type information alone takes
+/// more than all the rest.
+fn trim_heap() {
+    // SAFETY: no arguments that could be wrong; it may be called at any time.
+    unsafe { libc::malloc_trim(0) };
+}
+
+/// What a teardown removed, in the order in which it did.
+#[derive(Debug, Default)]
+pub struct TornDown {
+    /// Pins.
+    pub pins: pin::Removed,
+    /// Devices whose MTU was put back.
+    pub mtus: usize,
+    /// Neighbour entries that were kept fresh.
+    pub neighbours: usize,
+    /// Whether the agent's tap was there.
+    pub tap: bool,
+}
+
+/// Removes every trace of the data plane of these settings, and nothing else. What clients changed
+/// at run time stays in the state directory.
+///
+/// # Errors
+///
+/// An agent is running, or something could not be removed.
+pub async fn teardown(settings_path: &Path) -> Result<TornDown> {
+    let (settings, _) = read_settings(settings_path)?;
+    let settings = settings.agent;
+    let _lock = Lock::take(&lock_path(&settings))
+        .context("an agent is running; stop it first (systemctl stop vnet-agent)")?;
+    let requests = Requests::open()?;
+    let mut done = TornDown::default();
+    let earlier = DataPlane::earlier_mtus(&settings.pin_directory);
+    done.pins = DataPlane::remove(&settings.pin_directory)?;
+    for (index, mtu) in earlier {
+        if requests.device(index).await?.is_some() {
+            requests.set_mtu(index, mtu).await?;
+            done.mtus += 1;
+        }
+    }
+    done.tap = Tap::remove_named(&settings.slow_path_device, &requests).await?;
+    done.neighbours = release_neighbours(&requests).await?;
+    if settings.pin_directory.exists() {
+        bail!(
+            "{} has something in it that is not ours; it was left alone",
+            settings.pin_directory.display()
+        );
+    }
+    Ok(done)
+}

@@ -1,0 +1,233 @@
+//! Wiring: every task and channel of the agent is made here. The only module that knows all
+//! others.
+//!
+//! One task owns all state ([`Agent`]) and takes turns: the host changed, a client asked, the
+//! programs told something, a signal came. Beside it run the netlink watcher, the API's listener
+//! and the slow path's copier; each may be aborted at any moment without loss of state.
+
+mod answer;
+mod books;
+mod change;
+mod inventory;
+mod lifecycle;
+mod status;
+mod trace;
+
+use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result};
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
+use vnet_common::addr::{Mac, PortId};
+
+pub use lifecycle::{run, teardown};
+
+use crate::act::reconcile::desired::Fault;
+use crate::act::reconcile::runtime::Reconciler;
+use crate::act::reconcile::{Desired, Surroundings, desired};
+use crate::api::Request;
+use crate::dataplane::events::Events;
+use crate::dataplane::object::ledger_slots;
+use crate::model::host::Host;
+use crate::model::{Addresses, Configuration, PortDevice};
+use crate::overlay::flood::FloodTable;
+use crate::overlay::runtime::SlowPathCounts;
+use crate::overlay::slow_path::Receivers;
+use crate::settings::AgentSettings;
+use crate::store::{Fingerprint, StateStore};
+use crate::world::netlink::Watcher;
+
+/// The state of the agent, owned by its one task.
+pub struct Agent {
+    settings: AgentSettings,
+    settings_path: PathBuf,
+    fingerprint: Fingerprint,
+    store: StateStore,
+    configuration: Configuration,
+    /// Where the configuration comes from, in words.
+    source: String,
+    reconciler: Reconciler,
+    watcher: Watcher,
+    host: Arc<Host>,
+    devices: Vec<PortDevice>,
+    desired: Desired,
+    faults: Vec<Fault>,
+    receivers: watch::Sender<Arc<Receivers>>,
+    slow_path: Arc<SlowPathCounts>,
+    slow_path_device: u32,
+    namespace: u32,
+    started: Instant,
+    changed: SystemTime,
+}
+
+/// What the agent listens to.
+struct Inputs {
+    hosts: watch::Receiver<Arc<Host>>,
+    requests: mpsc::Receiver<Request>,
+    events: Events,
+}
+
+/// Between two looks at addresses that ports have learned, should an event have been lost.
+const SWEEP: Duration = Duration::from_secs(30);
+
+impl Agent {
+    /// Takes turns until a signal says to stop.
+    async fn serve(&mut self, mut inputs: Inputs, mut signals: lifecycle::Signals) -> Result<()> {
+        let mut sweep = tokio::time::interval(SWEEP);
+        loop {
+            tokio::select! {
+                changed = inputs.hosts.changed() => {
+                    changed.context("the netlink watcher ended")?;
+                    self.host = Arc::clone(&inputs.hosts.borrow_and_update());
+                    self.reconcile().await;
+                }
+                request = inputs.requests.recv() => {
+                    let Request { ask, reply } = request.context("the API's listener ended")?;
+                    // An asker that has gone away does not want the answer any more.
+                    let _ = reply.send(self.answer(ask).await);
+                }
+                events = inputs.events.next() => {
+                    for event in events.context("the ring of events broke")? {
+                        self.learned(event.port, event.address);
+                    }
+                    self.reconcile().await;
+                }
+                _ = sweep.tick() => self.reconcile().await,
+                signal = signals.next() => match signal {
+                    lifecycle::Signal::Stop => return Ok(()),
+                    lifecycle::Signal::Reload => self.reload().await,
+                },
+            }
+        }
+    }
+
+    fn learned(&self, port: PortId, address: Mac) {
+        let device = self
+            .host
+            .devices
+            .get(&port.0)
+            .map_or("?", |device| device.name.as_str());
+        info!(device, %address, "the port's address is learned");
+    }
+
+    /// Makes the kernel hold what it should, given everything that is known now.
+    async fn reconcile(&mut self) {
+        self.devices = self.port_devices();
+        let given = Surroundings {
+            host: &self.host,
+            devices: &self.devices,
+            slow_path_device: self.slow_path_device,
+            namespace: self.namespace,
+            ledgers: ledger_slots(&self.configuration.limits),
+        };
+        let desired = desired(&self.configuration, &given, self.reconciler.now());
+        let mut faults = desired.faults.clone();
+        faults.extend(self.reconciler.reconcile(&desired, &self.host));
+        self.desired = desired;
+        faults.extend(self.set_mtus().await);
+        self.tell_slow_path();
+        self.report(&faults);
+        self.faults = faults;
+    }
+
+    /// Says once what is new among the faults, and what is over.
+    fn report(&self, faults: &[Fault]) {
+        for fault in faults.iter().filter(|fault| !self.faults.contains(fault)) {
+            if fault.is_waiting {
+                info!(subject = fault.subject, "{}. {}", fault.message, fault.cure);
+            } else {
+                warn!(subject = fault.subject, "{}. {}", fault.message, fault.cure);
+            }
+        }
+        for fault in self.faults.iter().filter(|fault| !faults.contains(fault)) {
+            info!(subject = fault.subject, "over: {}", fault.message);
+        }
+    }
+
+    /// The devices that port entries take in. Not the underlay, not the agent's own tap.
+    fn port_devices(&self) -> Vec<PortDevice> {
+        let own = [Some(self.slow_path_device), self.desired.underlay];
+        let devices = self.host.devices.values();
+        devices
+            .filter(|device| !own.contains(&Some(device.index)) && device.mac.is_some())
+            .filter_map(|device| {
+                let (place, port) = self.configuration.port_for(&device.name)?;
+                let learned = match port.addresses {
+                    Addresses::Learn => self.learned_address(device.index),
+                    _ => None,
+                };
+                Some(PortDevice {
+                    name: device.name.clone(),
+                    port: place,
+                    learned,
+                })
+            })
+            .collect()
+    }
+
+    fn learned_address(&self, ifindex: u32) -> Option<Mac> {
+        let state = self
+            .reconciler
+            .tables()
+            .port_state(ifindex)
+            .ok()
+            .flatten()?;
+        (state.learned != 0).then(|| Mac::from_bits(state.learned))
+    }
+
+    async fn set_mtus(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        for (&index, &mtu) in &self.desired.mtus {
+            if let Err(error) = self.watcher.requests().set_mtu(index, mtu).await {
+                let name = self
+                    .host
+                    .devices
+                    .get(&index)
+                    .map_or("?", |d| d.name.as_str());
+                faults.push(Fault {
+                    subject: format!("port {name}"),
+                    message: format!("its MTU could not be set to {mtu}: {error}"),
+                    cure: format!("ip link set {name} mtu {mtu}, or set_mtu = false"),
+                    is_waiting: false,
+                });
+            }
+        }
+        faults
+    }
+
+    fn tell_slow_path(&self) {
+        let ports = self.devices.iter().filter_map(|taken| {
+            let device = self.host.device_named(&taken.name)?;
+            Some((taken.name.clone(), PortId(device.index)))
+        });
+        let networks = self.configuration.networks.iter();
+        let receivers = Receivers {
+            table: FloodTable::new(&self.configuration, &self.devices),
+            networks: networks
+                .map(|network| (network.id, network.name.clone()))
+                .collect(),
+            ports: ports.collect(),
+            links: self.desired.links.clone(),
+        };
+        self.receivers.send_replace(Arc::new(receivers));
+    }
+
+    /// The ways that links need.
+    fn destinations(configuration: &Configuration) -> Vec<IpAddr> {
+        configuration.links.iter().map(|link| link.remote).collect()
+    }
+}
+
+/// The inode of the network namespace that this process is in.
+fn namespace() -> Result<u32> {
+    let path = Path::new("/proc/self/ns/net");
+    let inode = path
+        .metadata()
+        .with_context(|| format!("reading {}", path.display()))?
+        .ino();
+    u32::try_from(inode).context("the network namespace has an inode beyond 32 bits")
+}

@@ -1,0 +1,558 @@
+//! Which way does a frame go, and why?
+//!
+//! Input: a frame and where it comes in. The loaded program is run over it in the kernel, with
+//! the tables as they are and without a trace; the same steps run here over a copy of the tables
+//! and explain it. Where the two do not agree, the report says so: then one of them is wrong.
+
+use std::net::IpAddr;
+
+use nix::time::{ClockId, clock_gettime};
+use vnet_common::addr::{LinkId, NetworkId};
+use vnet_common::entropy::Entropy;
+use vnet_common::reason::Reason;
+use vnet_common::rule::Shape;
+use vnet_common::table::flow::FlowKey;
+use vnet_common::table::link::LinkEntry;
+use vnet_common::wire::ethernet::Ethernet;
+use vnet_ebpf::frame::Frame;
+use vnet_ebpf::frame::heap::HeapFrame;
+use vnet_ebpf::step::deliver::HOP_LIMIT;
+use vnet_ebpf::step::encap::{Outside, encap};
+use vnet_ebpf::tables::heap::HeapTables;
+use vnet_ebpf::{Outcome, Way, from_port, from_underlay};
+use zerocopy::FromBytes;
+
+use super::Agent;
+use super::answer::internal;
+use crate::act::reconcile::header::{Endpoint, Path, link_entry};
+use crate::api::{
+    FrameBytes, HostRun, KernelRun, Place, Refusal, RuleStatus, TraceReport, TraceRequest,
+    TraceStep, Verdict,
+};
+use crate::dataplane::Answer;
+use crate::model::Target;
+use crate::model::attachment::Role;
+use crate::model::host::Device;
+use crate::overlay::flood::End;
+
+/// Where the frame meets a program, and what is inside.
+struct Entrance {
+    from: Place,
+    role: Role,
+    device: u32,
+    /// As it comes in on the device.
+    bytes: Vec<u8>,
+    /// The guest's frame, where that is not the same.
+    inner: Vec<u8>,
+    network: Option<NetworkId>,
+}
+
+impl Agent {
+    pub(super) fn trace(&mut self, request: &TraceRequest) -> Result<TraceReport, Refusal> {
+        let entrance = self.entrance(request)?;
+        let kernel = self
+            .reconciler
+            .plane()
+            .ask(entrance.role, entrance.device, &entrance.bytes);
+        let tables = self.copy_of_tables()?;
+        let mut frame = HeapFrame::new(entrance.device, &entrance.bytes);
+        let host = match entrance.role {
+            Role::Port => from_port::from_port(&mut frame, &tables),
+            _ => from_underlay::from_underlay(&mut frame, &tables),
+        };
+        let mut report = self.explain(&entrance, host, &frame)?;
+        match kernel {
+            Ok(answer) => self.compare(&mut report, host, &frame, &answer),
+            Err(error) => report.steps.push(step("kernel", error.to_string())),
+        }
+        Ok(report)
+    }
+
+    fn entrance(&self, request: &TraceRequest) -> Result<Entrance, Refusal> {
+        let frame = &request.frame.0;
+        let from = match &request.from {
+            Some(place) => place.clone(),
+            None => self.port_of_source(frame)?,
+        };
+        match &from {
+            Place::Port(name) => {
+                let device = self.port_device(name)?;
+                let network = self
+                    .reconciler
+                    .now()
+                    .ports
+                    .get(&device.index)
+                    .map(|port| port.network);
+                let (bytes, inner) = (frame.clone(), frame.clone());
+                Ok(Entrance {
+                    role: Role::Port,
+                    device: device.index,
+                    bytes,
+                    inner,
+                    network,
+                    from,
+                })
+            }
+            Place::Underlay(name) => {
+                let index = self.host.device_named(name).map(|device| device.index);
+                let Some(device) = index.filter(|index| self.desired.underlay == Some(*index))
+                else {
+                    return Err(Refusal::not_found(format!(
+                        "{name} is not the underlay device"
+                    )));
+                };
+                let (bytes, inner) = (frame.clone(), Vec::new());
+                Ok(Entrance {
+                    role: Role::Underlay,
+                    device,
+                    bytes,
+                    inner,
+                    network: None,
+                    from,
+                })
+            }
+            Place::Link(name) => {
+                let name = name.clone();
+                self.link_entrance(request, from, &name)
+            }
+            Place::Agent => Err(Refusal::invalid(
+                "the agent's own frames follow no rules".to_owned(),
+            )
+            .cure("trace from a port, a link or an underlay device")),
+        }
+    }
+
+    /// The port that lists the frame's source, or has learned it.
+    fn port_of_source(&self, frame: &[u8]) -> Result<Place, Refusal> {
+        let cure = "say where the frame comes in: --from DEVICE or --from link:NAME";
+        let (header, _) = Ethernet::read_from_prefix(frame)
+            .map_err(|_| Refusal::invalid("the frame is shorter than an Ethernet header"))?;
+        let found = self.devices.iter().find(|taken| {
+            let port = self.configuration.ports.get(taken.port);
+            taken.learned == Some(header.source)
+                || port.is_some_and(|port| match &port.addresses {
+                    crate::model::Addresses::Only(list) => list.contains(&header.source),
+                    _ => false,
+                })
+        });
+        match found {
+            Some(taken) => Ok(Place::Port(taken.name.clone())),
+            None => Err(Refusal::not_found(format!(
+                "no port here has the address {}",
+                header.source
+            ))
+            .cure(cure)),
+        }
+    }
+
+    fn port_device(&self, name: &str) -> Result<&Device, Refusal> {
+        let device = self.host.device_named(name);
+        device
+            .filter(|device| self.reconciler.now().ports.contains_key(&device.index))
+            .ok_or_else(|| {
+                let ports = self.devices.iter().map(|taken| taken.name.as_str());
+                Refusal::not_found(format!("{name} is not a port")).cure(format!(
+                    "the ports here are: {}",
+                    ports.collect::<Vec<_>>().join(", ")
+                ))
+            })
+    }
+
+    /// The packet that the other end of the link would send for this frame.
+    fn link_entrance(
+        &self,
+        request: &TraceRequest,
+        from: Place,
+        name: &str,
+    ) -> Result<Entrance, Refusal> {
+        let link = self.configuration.link(name).ok_or_else(|| {
+            let links = self
+                .configuration
+                .links
+                .iter()
+                .map(|link| link.name.as_str());
+            Refusal::not_found(format!("there is no link {name}")).cure(format!(
+                "the links here are: {}",
+                links.collect::<Vec<_>>().join(", ")
+            ))
+        })?;
+        let network = match (&request.network, link.networks.as_slice()) {
+            (Some(network), _) => network,
+            (None, [only]) => only,
+            (None, _) => {
+                return Err(
+                    Refusal::invalid(format!("link {name} carries several networks"))
+                        .cure("name one: --network NAME"),
+                );
+            }
+        };
+        let network = self
+            .configuration
+            .network(network)
+            .ok_or_else(|| self.unknown_network(network))?;
+        let device = self
+            .desired
+            .underlay
+            .and_then(|index| self.host.devices.get(&index));
+        let (Some(device), Some(local)) = (device, self.local_address(link.remote)) else {
+            return Err(Refusal::unavailable("there is no underlay device now"));
+        };
+        let mac = device.mac.unwrap_or_default();
+        let path = Path {
+            local: Endpoint {
+                mac,
+                address: link.remote,
+            },
+            remote: Endpoint {
+                mac,
+                address: local,
+            },
+            device: device.index,
+            mtu: u32::from(u16::MAX),
+            udp_port: self.configuration.underlay.udp_port,
+            cookie: link.cookie.unwrap_or(vnet_common::addr::Cookie::NONE),
+        };
+        let bytes = link_entry(&path, 0)
+            .and_then(|entry| wrapped(&request.frame.0, &entry, network.id))
+            .ok_or_else(|| Refusal::invalid("the frame does not fit into a packet"))?;
+        Ok(Entrance {
+            from,
+            role: Role::Underlay,
+            device: device.index,
+            bytes,
+            inner: request.frame.0.clone(),
+            network: Some(network.id),
+        })
+    }
+
+    /// The kernel's tables, for the same steps on the host. The clock is the kernel's, so that a
+    /// port's slow-path budget means the same.
+    fn copy_of_tables(&self) -> Result<HeapTables, Refusal> {
+        let now = self.reconciler.now();
+        let mut tables = HeapTables::default();
+        tables.ports.clone_from(&now.ports);
+        tables.underlays.clone_from(&now.underlays);
+        tables.networks.clone_from(&now.networks);
+        tables.links.clone_from(&now.links);
+        tables.rules.clone_from(&now.rules);
+        tables.admissions.clone_from(&now.admissions);
+        tables.slow_path_device = now.setting.map_or(0, |setting| setting.slow_path_device);
+        if let Ok(time) = clock_gettime(ClockId::CLOCK_MONOTONIC) {
+            let ns = time
+                .tv_sec()
+                .saturating_mul(1_000_000_000)
+                .saturating_add(time.tv_nsec());
+            tables.now_ns.set(u64::try_from(ns).unwrap_or(0));
+        }
+        for &index in now.ports.keys() {
+            if let Some(state) = self
+                .reconciler
+                .tables()
+                .port_state(index)
+                .map_err(internal)?
+            {
+                tables.set_state(index, state);
+            }
+        }
+        Ok(tables)
+    }
+
+    fn explain(
+        &self,
+        entrance: &Entrance,
+        result: Result<Outcome, Reason>,
+        after: &HeapFrame,
+    ) -> Result<TraceReport, Refusal> {
+        let network = entrance.network.and_then(|id| {
+            let mut networks = self.configuration.networks.iter();
+            networks.find(|network| network.id == id)
+        });
+        let mut report = TraceReport {
+            from: entrance.from.clone(),
+            network: network.map(|network| network.name.clone()),
+            steps: Vec::new(),
+            verdict: verdict(result),
+            reason: result.err(),
+            target: None,
+            copies: Vec::new(),
+            rule: None,
+            flow_cached: false,
+            kernel: None,
+            host: HostRun {
+                verdict: verdict(result),
+                output_hex: FrameBytes(after.bytes().to_vec()),
+            },
+            agree: None,
+            outer: None,
+            mtu_note: None,
+        };
+        if let (Some(id), Some(name)) = (entrance.network, report.network.clone()) {
+            self.explain_decision(&mut report, entrance, id, &name)?;
+        }
+        self.explain_end(&mut report, entrance, result, after);
+        Ok(report)
+    }
+
+    /// Addresses, the flow table and the rule.
+    fn explain_decision(
+        &self,
+        report: &mut TraceReport,
+        entrance: &Entrance,
+        id: NetworkId,
+        network: &str,
+    ) -> Result<(), Refusal> {
+        let Ok((header, _)) = Ethernet::read_from_prefix(&entrance.inner) else {
+            return Ok(());
+        };
+        let (source, destination) = (header.source, header.destination);
+        let ethertype = u16::from_be_bytes(header.ethertype);
+        let bytes = entrance.inner.len();
+        report.steps.push(step(
+            "parse",
+            format!("{source} to {destination}, type 0x{ethertype:04x}, {bytes} bytes"),
+        ));
+        let key = FlowKey::new(id, source, destination);
+        let generation = self
+            .reconciler
+            .now()
+            .networks
+            .values()
+            .find(|n| n.id == id.get());
+        let flow = self.reconciler.tables().flow(&key).map_err(internal)?;
+        let flow = flow.filter(|flow| {
+            generation.is_some_and(|network| network.generation == flow.generation)
+                && self.place(flow.origin).as_ref() == Some(&report.from)
+        });
+        report.flow_cached = flow.is_some();
+        let known = match &flow {
+            Some(flow) => format!("known: {} frames so far", flow.packets),
+            None => "the first frame of its flow: the rules are asked".to_owned(),
+        };
+        report.steps.push(step("resolve", known));
+        if destination.is_group() {
+            report.steps.push(step(
+                "rules",
+                "for many: the agent asks all rules".to_owned(),
+            ));
+            report.copies = self.copies(report, network, &header);
+            return Ok(());
+        }
+        report.rule = self.deciding_rule(network, &header);
+        let words = match &report.rule {
+            Some(rule) => format!("{} -> {} = {}", rule.source, rule.destination, rule.to),
+            None => "none matches".to_owned(),
+        };
+        report.steps.push(step("rules", words));
+        if matches!(&report.rule, Some(rule) if rule.to == Target::Flood) {
+            report.copies = self.copies(report, network, &header);
+        }
+        Ok(())
+    }
+
+    fn deciding_rule(&self, network: &str, header: &Ethernet) -> Option<RuleStatus> {
+        let rules = self.configuration.effective_rules(&self.devices);
+        let matching = rules.iter().enumerate().filter(|(_, rule)| {
+            rule.network == network
+                && rule.source.matches(header.source)
+                && rule.destination.matches(header.destination)
+        });
+        let strongest =
+            matching.max_by_key(|(age, rule)| (Shape::of(rule.source, rule.destination), *age));
+        strongest.map(|(_, rule)| self.rule(rule))
+    }
+
+    fn copies(&self, report: &TraceReport, network: &str, header: &Ethernet) -> Vec<Target> {
+        let from = match &report.from {
+            Place::Port(name) => End::Port(name),
+            Place::Link(name) => End::Link(name),
+            _ => return Vec::new(),
+        };
+        let receivers = self.receivers.borrow();
+        let targets = receivers
+            .table
+            .targets(network, header.source, header.destination, from);
+        let target = |end| match end {
+            End::Port(name) => Target::Port(str::to_owned(name)),
+            End::Link(name) => Target::Link(str::to_owned(name)),
+        };
+        targets.into_iter().map(target).collect()
+    }
+
+    /// What it came to.
+    fn explain_end(
+        &self,
+        report: &mut TraceReport,
+        entrance: &Entrance,
+        result: Result<Outcome, Reason>,
+        after: &HeapFrame,
+    ) {
+        let end = match result {
+            Err(reason) => {
+                if reason == Reason::TooBig {
+                    let network = report.network.as_ref();
+                    let mtu = network.and_then(|name| self.desired.guest_mtus.get(name));
+                    report.mtu_note =
+                        mtu.map(|mtu| format!("guests of this network must use an MTU of {mtu}"));
+                }
+                step("drop", reason.text().to_owned())
+            }
+            Ok(outcome) => match outcome.way() {
+                Way::Delivered => {
+                    let name = self.device(outcome.device());
+                    report.target = Some(Target::Port(name.clone()));
+                    step("deliver", format!("into {name}"))
+                }
+                Way::Forwarded => {
+                    let rule = report.rule.as_ref().map(|rule| rule.to.clone());
+                    report.outer = outer(after.bytes());
+                    let device = self.device(outcome.device());
+                    let room = after.bytes().len() - entrance.inner.len().min(after.bytes().len());
+                    report.target = rule;
+                    step(
+                        "encap",
+                        format!("{room} bytes of outer headers, out by {device}"),
+                    )
+                }
+                Way::SlowPath => step("slow path", "up to the agent".to_owned()),
+                Way::Answered => step("echo", "a probe, answered".to_owned()),
+                Way::Passed => step("pass", "left to the host's own stack".to_owned()),
+            },
+        };
+        report.steps.push(end);
+    }
+
+    fn compare(
+        &self,
+        report: &mut TraceReport,
+        host: Result<Outcome, Reason>,
+        frame: &HeapFrame,
+        kernel: &Answer,
+    ) {
+        let expected = match host {
+            Err(_) => XDP_DROP,
+            Ok(outcome) => match outcome.way() {
+                Way::Passed => XDP_PASS,
+                Way::Answered => XDP_TX,
+                _ => XDP_REDIRECT,
+            },
+        };
+        let bytes_agree = match host {
+            // What is left of a dropped frame does not matter.
+            Err(_) => true,
+            Ok(outcome) => {
+                let forwarded = outcome.way() == Way::Forwarded;
+                without_sequence(frame.bytes(), forwarded)
+                    == without_sequence(&kernel.frame, forwarded)
+            }
+        };
+        report.agree = Some(kernel.action == expected && bytes_agree);
+        report.kernel = Some(KernelRun {
+            action: action_name(kernel.action).to_owned(),
+            output_bytes: u32::try_from(kernel.frame.len()).unwrap_or(u32::MAX),
+            output_hex: FrameBytes(kernel.frame.clone()),
+        });
+    }
+}
+
+const XDP_DROP: u32 = 1;
+const XDP_PASS: u32 = 2;
+const XDP_TX: u32 = 3;
+const XDP_REDIRECT: u32 = 4;
+
+fn action_name(action: u32) -> &'static str {
+    match action {
+        0 => "XDP_ABORTED",
+        XDP_DROP => "XDP_DROP",
+        XDP_PASS => "XDP_PASS",
+        XDP_TX => "XDP_TX",
+        XDP_REDIRECT => "XDP_REDIRECT",
+        _ => "an unknown action",
+    }
+}
+
+fn step(step: &str, outcome: String) -> TraceStep {
+    TraceStep {
+        step: step.to_owned(),
+        outcome,
+    }
+}
+
+fn verdict(result: Result<Outcome, Reason>) -> Verdict {
+    match result.map(Outcome::way) {
+        Ok(Way::Forwarded) => Verdict::Forwarded,
+        Ok(Way::Delivered) => Verdict::Delivered,
+        Ok(Way::SlowPath) => Verdict::SlowPath,
+        Ok(Way::Answered) => Verdict::Answered,
+        Ok(Way::Passed) => Verdict::Passed,
+        Err(_) => Verdict::Dropped,
+    }
+}
+
+/// The frame in a packet with these headers.
+fn wrapped(frame: &[u8], entry: &LinkEntry, network: NetworkId) -> Option<Vec<u8>> {
+    let mut packet = HeapFrame::new(0, frame);
+    u16::try_from(packet.length()).ok()?;
+    let [_, a, b, c] = network.get().to_be_bytes();
+    let outside = Outside {
+        hop_limit: HOP_LIMIT,
+        network: [a, b, c],
+        entropy: Entropy::new(),
+    };
+    encap(
+        &mut packet,
+        &HeapTables::default(),
+        LinkId(0),
+        entry,
+        &outside,
+    )
+    .ok()?;
+    Some(packet.bytes().to_vec())
+}
+
+/// A packet of a link without what differs from packet to packet: stream, sequence, send time.
+fn without_sequence(bytes: &[u8], is_packet: bool) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    if !is_packet {
+        return bytes;
+    }
+    let is_ipv4 = bytes.get(12..14) == Some(&vnet_common::wire::ethernet::IPV4);
+    let geneve = if is_ipv4 { 42 } else { 62 };
+    let has_option = bytes.get(geneve).is_some_and(|words| words & 0x3f != 0);
+    if has_option && let Some(varying) = bytes.get_mut(geneve + 20..geneve + 28) {
+        varying.fill(0);
+    }
+    bytes
+}
+
+/// The outer headers in words.
+fn outer(bytes: &[u8]) -> Option<String> {
+    use vnet_common::wire::ethernet;
+    use vnet_common::wire::geneve::Geneve;
+    use vnet_common::wire::ipv4::Ipv4;
+    use vnet_common::wire::ipv6::Ipv6;
+    use vnet_common::wire::udp::Udp;
+
+    let (link, rest) = Ethernet::read_from_prefix(bytes).ok()?;
+    let (source, destination, hops, rest): (IpAddr, IpAddr, u8, &[u8]) = match link.ethertype {
+        ethernet::IPV4 => {
+            let (ip, rest) = Ipv4::read_from_prefix(rest).ok()?;
+            (ip.source.into(), ip.destination.into(), ip.ttl, rest)
+        }
+        _ => {
+            let (ip, rest) = Ipv6::read_from_prefix(rest).ok()?;
+            (ip.source.into(), ip.destination.into(), ip.hop_limit, rest)
+        }
+    };
+    let (udp, rest) = Udp::read_from_prefix(rest).ok()?;
+    let (geneve, _) = Geneve::read_from_prefix(rest).ok()?;
+    Some(format!(
+        "{} to {}, {source} port {} to {destination} port {}, TTL {hops}, Geneve network {}, {} \
+         bytes of options",
+        link.source,
+        link.destination,
+        u16::from_be_bytes(udp.source),
+        u16::from_be_bytes(udp.destination),
+        geneve.network().map_or(0, NetworkId::get),
+        geneve.options_bytes(),
+    ))
+}

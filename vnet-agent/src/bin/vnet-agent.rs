@@ -1,0 +1,138 @@
+//! The daemon: `run`, `check`, `teardown`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+use vnet_agent::agent;
+use vnet_agent::settings::check::Report;
+use vnet_agent::store::SettingsFile;
+
+/// The agent of a host: ties the VMs of many hosts into one Ethernet LAN.
+#[derive(Parser)]
+#[command(version, about, max_term_width = 100)]
+#[command(after_help = "Log level: VNET_LOG (error, warn, info, debug, trace). \
+                        A running agent is asked with `vnetctl`.")]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Load the data plane and keep it true to the settings, until SIGTERM. SIGHUP reads the
+    /// settings again. When the agent stops or dies, the data plane forwards on.
+    Run {
+        #[command(flatten)]
+        settings: SettingsArgument,
+    },
+    /// Say what is wrong with the settings, line by line, or what they amount to.
+    Check {
+        #[command(flatten)]
+        settings: SettingsArgument,
+        /// How to say it.
+        #[arg(short, long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
+    /// Remove every trace of the data plane, and nothing else. Frames are not forwarded any more.
+    Teardown {
+        #[command(flatten)]
+        settings: SettingsArgument,
+    },
+}
+
+#[derive(clap::Args)]
+struct SettingsArgument {
+    /// The settings file.
+    #[arg(
+        short,
+        long,
+        env = "VNET_CONFIG",
+        default_value = "/etc/vnet/agent.toml"
+    )]
+    config: PathBuf,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_env("VNET_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(false)
+        .init();
+    let outcome = match Arguments::parse().verb {
+        Verb::Run { settings } => on_one_thread(agent::run(&settings.config)),
+        Verb::Check { settings, output } => return check(&settings.config, output),
+        Verb::Teardown { settings } => teardown(&settings.config),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("vnet-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One thread: the network namespace belongs to a thread, and none of the work needs a second.
+fn on_one_thread<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    runtime.block_on(work)
+}
+
+fn check(path: &Path, output: Output) -> ExitCode {
+    let file = match SettingsFile::read(path) {
+        Ok(file) => file,
+        Err(error) => {
+            eprintln!("vnet-agent: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let report = Report::new(&file.text, &file.name, file.mode);
+    match output {
+        Output::Text => println!("{report}"),
+        Output::Json => match serde_json::to_string_pretty(&report) {
+            Ok(text) => println!("{text}"),
+            Err(error) => {
+                eprintln!("vnet-agent: {error}");
+                return ExitCode::FAILURE;
+            }
+        },
+    }
+    if report.ok {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn teardown(path: &Path) -> Result<()> {
+    let done = on_one_thread(agent::teardown(path))?;
+    println!(
+        "removed: {} programs, {} tables, {} neighbour entries, {}; put back: {} MTUs",
+        done.pins.links,
+        done.pins.maps,
+        done.neighbours,
+        if done.tap {
+            "the agent's tap"
+        } else {
+            "no tap"
+        },
+        done.mtus,
+    );
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! The slow path's task: frames from the tap, copies back to it.
+//!
+//! May be aborted at any `await`: a frame that was read and not yet copied to everyone is then
+//! lost, as in a full queue.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing::warn;
+use vnet_common::reason::Reason;
+use vnet_common::wire::slow::Slow;
+use zerocopy::IntoBytes;
+
+use super::slow_path::{Receivers, parse};
+use crate::world::tap::{FRAME_BYTES_MAX, Tap};
+
+/// What the slow path did since the agent started.
+#[derive(Debug, Default)]
+pub struct SlowPathCounts {
+    /// Frames read from the tap.
+    pub taken: AtomicU64,
+    /// Of those: copied to at least one target.
+    pub flooded: AtomicU64,
+    /// Copies written.
+    pub copies: AtomicU64,
+    /// Answers to probes.
+    pub probe_replies: AtomicU64,
+    dropped: [AtomicU64; Reason::ROOM],
+}
+
+impl SlowPathCounts {
+    fn count_drop(&self, reason: Reason) {
+        if let Some(count) = self.dropped.get(usize::from(reason.number())) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What was dropped, without reasons that never happened.
+    pub fn dropped(&self) -> BTreeMap<Reason, u64> {
+        Reason::ALL
+            .iter()
+            .filter_map(|&reason| {
+                let count = self.dropped.get(usize::from(reason.number()))?;
+                Some((reason, count.load(Ordering::Relaxed))).filter(|(_, count)| *count > 0)
+            })
+            .collect()
+    }
+}
+
+/// Between two tries to read from a tap that does not work: it is re-made with the agent.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Copies frames for many, until it is aborted.
+pub async fn run(
+    tap: Tap,
+    receivers: watch::Receiver<Arc<Receivers>>,
+    counts: Arc<SlowPathCounts>,
+) {
+    let mut buffer = vec![0; FRAME_BYTES_MAX];
+    let mut copy = Vec::with_capacity(FRAME_BYTES_MAX);
+    loop {
+        let length = match tap.read(&mut buffer).await {
+            Ok(length) => length,
+            Err(error) => {
+                warn!(tap = tap.name(), %error, "the slow path's tap cannot be read");
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
+        };
+        counts.taken.fetch_add(1, Ordering::Relaxed);
+        let receivers = Arc::clone(&receivers.borrow());
+        let bytes = buffer.get(..length).unwrap_or_default();
+        if let Err(reason) = spread(&tap, &receivers, bytes, &mut copy, &counts).await {
+            counts.count_drop(reason);
+        }
+    }
+}
+
+async fn spread(
+    tap: &Tap,
+    receivers: &Receivers,
+    bytes: &[u8],
+    copy: &mut Vec<u8>,
+    counts: &SlowPathCounts,
+) -> Result<(), Reason> {
+    let (header, frame) = parse(bytes)?;
+    if header.kind == Slow::PROBE_REPLY {
+        counts.probe_replies.fetch_add(1, Ordering::Relaxed);
+        return Ok(());
+    }
+    let mut written = 0;
+    for target in receivers.copies(&header, frame)? {
+        copy.clear();
+        copy.extend_from_slice(target.as_bytes());
+        copy.extend_from_slice(frame);
+        match tap.write(copy).await {
+            Ok(()) => written += 1,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                counts.count_drop(Reason::QueueFull);
+            }
+            Err(_) => counts.count_drop(Reason::NoAgent),
+        }
+    }
+    counts.copies.fetch_add(written, Ordering::Relaxed);
+    counts
+        .flooded
+        .fetch_add(u64::from(written > 0), Ordering::Relaxed);
+    Ok(())
+}

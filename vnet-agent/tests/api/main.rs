@@ -1,0 +1,9 @@
+//! Do the server, its socket and `vnetctl` keep the promises of the API?
+//!
+//! A fake agent answers behind a real Unix socket; requests are bytes written by hand, or the real
+//! `vnetctl`. No root needed.
+
+mod bounds;
+mod fake_agent;
+mod requests;
+mod vnetctl;
