@@ -3,6 +3,8 @@
 //! A fake agent answers behind a real Unix socket; requests are bytes written by hand, or the real
 //! `vnetctl`. No root needed.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod bounds;
 mod fake_agent;
 mod requests;

@@ -153,7 +153,7 @@ async fn every_question_is_asked_and_answered_in_both_forms() {
         let table = ask(&agent, line).await;
         assert_eq!((table.code, table.err.as_str()), (Some(0), ""), "{line}");
         assert!(table.out.contains(in_table), "{line}: {}", table.out);
-        assert_eq!(agent.asked(), [expected.clone()], "{line}");
+        assert_eq!(agent.asked(), std::slice::from_ref(&expected), "{line}");
         let json = ask(&agent, &format!("{line} -o json")).await;
         assert_eq!(json.code, Some(0), "{line}: {}", json.err);
         assert_eq!(

@@ -171,6 +171,12 @@ pub enum ClientError {
         /// Whose it is, where we may see that.
         owner: Option<SocketOwner>,
     },
+    /// So many wait for it already that the kernel lets no more wait.
+    #[error("the agent on {} has too many clients now", .socket.display())]
+    Crowded {
+        /// Which socket.
+        socket: PathBuf,
+    },
     /// The kernel has another reason.
     #[error("cannot reach the agent on {}: {error}", .socket.display())]
     Unreachable {
@@ -221,6 +227,7 @@ impl ClientError {
         match error.kind() {
             ErrorKind::NotFound => Self::NoSocket { socket },
             ErrorKind::ConnectionRefused => Self::NobodyListens { socket },
+            ErrorKind::WouldBlock => Self::Crowded { socket },
             ErrorKind::PermissionDenied => {
                 let owner = socket_owner(&socket);
                 Self::Denied {
@@ -254,7 +261,7 @@ impl ClientError {
                 None => "use sudo, or ask for access to its directory".into(),
             },
             Self::Unreachable { .. } => return None,
-            Self::Silent { .. } => {
+            Self::Crowded { .. } | Self::Silent { .. } => {
                 "it is busy or stuck; see its log: journalctl -u vnet-agent".into()
             }
             Self::Broken { .. } => format!("did the agent end? {running}"),
@@ -323,7 +330,7 @@ fn encode(text: &str, into: &mut String) {
 
 #[cfg(test)]
 mod tests {
-    use super::path;
+    use super::*;
 
     #[test]
     fn names_cannot_break_out_of_a_path() {
@@ -346,5 +353,53 @@ mod tests {
             ),
             "/v1/rules?source=not%2052%3A54%26x&b="
         );
+    }
+
+    #[test]
+    fn who_is_denied_is_told_whom_to_ask() {
+        let denied = |owner| ClientError::Denied {
+            socket: "/run/vnet/agent.sock".into(),
+            user: "eve".into(),
+            owner,
+        };
+        let group = |for_group| {
+            Some(SocketOwner {
+                group: "vnet".into(),
+                for_group,
+            })
+        };
+        assert_eq!(
+            denied(None).to_string(),
+            "cannot reach the agent: eve may not use /run/vnet/agent.sock"
+        );
+        let cure = |owner| denied(owner).cure().unwrap();
+        assert!(cure(group(true)).contains("usermod -aG vnet eve"));
+        assert!(cure(group(false)).contains("socket_group"));
+        assert!(cure(None).contains("sudo"));
+    }
+
+    #[test]
+    fn the_kernels_reasons_are_told_apart() {
+        let kind = |kind: ErrorKind| ClientError::connecting(Path::new("/x"), kind.into());
+        assert!(matches!(
+            kind(ErrorKind::NotFound),
+            ClientError::NoSocket { .. }
+        ));
+        assert!(matches!(
+            kind(ErrorKind::ConnectionRefused),
+            ClientError::NobodyListens { .. }
+        ));
+        assert!(matches!(
+            kind(ErrorKind::PermissionDenied),
+            ClientError::Denied { owner: None, .. }
+        ));
+        assert!(matches!(
+            kind(ErrorKind::WouldBlock),
+            ClientError::Crowded { .. }
+        ));
+        assert!(matches!(
+            kind(ErrorKind::InvalidInput),
+            ClientError::Unreachable { .. }
+        ));
     }
 }
