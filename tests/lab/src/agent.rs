@@ -5,6 +5,7 @@
 //! programs come from [`Binaries`].
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -96,6 +97,8 @@ impl Agent {
     /// Replaces the settings file; a running agent does not look at it.
     pub fn write_settings(&self, settings: &str) -> Result<()> {
         fs::write(&self.settings_file, in_the_lab(settings, &self.host)?)?;
+        // There are cookies in it, and the agent warns where others may read them.
+        fs::set_permissions(&self.settings_file, fs::Permissions::from_mode(0o600))?;
         Ok(())
     }
 

@@ -1,7 +1,8 @@
 //! Start, reload, stop, teardown.
 
 use std::future::pending;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -19,7 +20,7 @@ use crate::dataplane::{DataPlane, pin};
 use crate::model::Configuration;
 use crate::overlay::runtime::{self as slow_path, SlowPathCounts};
 use crate::overlay::slow_path::Receivers;
-use crate::settings::{AgentSettings, Settings};
+use crate::settings::Settings;
 use crate::store::{Fingerprint, Loaded, SettingsFile, StateStore};
 use crate::world::bpffs;
 use crate::world::lock::Lock;
@@ -73,11 +74,15 @@ fn read_settings(path: &Path) -> Result<(Settings, Fingerprint)> {
     Ok((settings, file.fingerprint()))
 }
 
-/// The lock of the agent of these pins: beside other run-time files, because a bpf file system
-/// holds no plain files.
-fn lock_path(settings: &AgentSettings) -> PathBuf {
-    let pins = settings.pin_directory.to_string_lossy().replace('/', "-");
-    Path::new("/run/vnet/lock").join(pins.trim_matches('-'))
+/// Takes the lock of whoever works on these pins. It lies with other run-time files, because a bpf
+/// file system holds no plain ones, and is named after the directory itself, not its path: two
+/// mount namespaces can have different pins at one path.
+fn lock(pin_directory: &Path) -> Result<Lock> {
+    let place = pin_directory
+        .metadata()
+        .with_context(|| format!("looking at {}", pin_directory.display()))?;
+    let name = format!("pins-{:x}-{:x}", place.dev(), place.ino());
+    Ok(Lock::take(&Path::new("/run/vnet/lock").join(name))?)
 }
 
 /// What was changed at run time, if the settings file is still the one that was changed.
@@ -121,8 +126,8 @@ fn configuration(
 pub async fn run(settings_path: &Path) -> Result<()> {
     let started = Instant::now();
     let (settings, fingerprint) = read_settings(settings_path)?;
-    let _lock = Lock::take(&lock_path(&settings.agent))?;
     bpffs::ensure(&settings.agent.pin_directory)?;
+    let _lock = lock(&settings.agent.pin_directory)?;
     let store = StateStore::open(&settings.agent.state_directory)?;
     let agent_settings = settings.agent.clone();
     let (configuration, source) = configuration(&store, settings, settings_path, fingerprint)?;
@@ -286,8 +291,10 @@ pub struct TornDown {
 pub async fn teardown(settings_path: &Path) -> Result<TornDown> {
     let (settings, _) = read_settings(settings_path)?;
     let settings = settings.agent;
-    let _lock = Lock::take(&lock_path(&settings))
-        .context("an agent is running; stop it first (systemctl stop vnet-agent)")?;
+    let _lock = match settings.pin_directory.exists() {
+        true => Some(lock(&settings.pin_directory)?),
+        false => None,
+    };
     let requests = Requests::open()?;
     let mut done = TornDown::default();
     let earlier = DataPlane::earlier_mtus(&settings.pin_directory);

@@ -68,7 +68,6 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_target(false)
         .with_ansi(false)
         .init();
     let outcome = match Arguments::parse().verb {

@@ -8,7 +8,7 @@ use super::desired::{Desired, Fault};
 use super::image::Image;
 use super::order::{Step, apply, steps};
 use crate::dataplane::{DataPlane, DataPlaneError, KernelTables};
-use crate::model::attachment::Attachment;
+use crate::model::attachment::{Attachment, Role};
 use crate::model::host::Host;
 
 /// What the kernel holds, and the means to change it.
@@ -127,7 +127,10 @@ impl Reconciler {
     }
 
     fn attach(&mut self, attachment: Attachment, host: &Host) -> Result<(), DataPlaneError> {
-        let name = device_name(attachment.ifindex, host);
+        let name = match attachment.role {
+            Role::Agent => "the agent's own tap".to_owned(),
+            _ => device_name(attachment.ifindex, host),
+        };
         self.plane.attach(attachment, &name)?;
         info!(device = name, "frames of this device are ours");
         Ok(())

@@ -61,7 +61,7 @@ fn ending(report: &TraceReport) -> String {
 pub fn render(subject: &Subject, report: &TraceReport, columns: Option<usize>) -> String {
     let mut text = String::new();
     let mut line = |label: &str, value: &str| {
-        text.push_str(&paragraph(&format!("{label:<10}"), value, columns));
+        text.push_str(&paragraph(&format!("{label:<9} "), value, columns));
     };
     line("frame", &headline(subject));
     let network = report
