@@ -27,14 +27,22 @@ Examples:
 )]
 pub struct Arguments {
     /// The agent's socket.
-    #[arg(long, global = true, value_name = "PATH", env = "VNET_SOCKET", default_value = SOCKET_DEFAULT)]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        value_name = "PATH",
+        env = "VNET_SOCKET",
+        default_value = SOCKET_DEFAULT
+    )]
     pub socket: PathBuf,
 
-    /// How answers are printed; json is what the agent says, unchanged.
+    /// How answers are printed.
     #[arg(
         short,
         long,
         global = true,
+        help_heading = "Global options",
         value_enum,
         value_name = "FORMAT",
         default_value = "table"
