@@ -1,1 +1,22 @@
-//! Frames by name: builders, actors and vectors that every test shares
+//! Frames by name: what every test says when it talks of frames.
+//!
+//! Who is who ([`actor`]); a frame in words to bytes ([`build`]) and back ([`decode`], [`diff`]);
+//! a test vector ([`vector`]), its tables ([`world`]), who runs it ([`runner`], [`heap`]) and
+//! whether it did what it says ([`judge`], [`books`]).
+
+pub mod actor;
+pub mod books;
+pub mod build;
+pub mod decode;
+pub mod diff;
+pub mod flow_port;
+pub mod heap;
+pub mod judge;
+mod observed;
+mod ordinary;
+pub mod runner;
+pub mod stage;
+mod tunnel;
+pub mod vector;
+mod words;
+pub mod world;
