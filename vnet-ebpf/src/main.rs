@@ -47,7 +47,7 @@ mod program {
     #[inline(always)]
     pub fn port_xdp(context: XdpContext) -> u32 {
         let (mut frame, tables) = open(&context);
-        verdict(from_port::from_port(&mut frame, &tables))
+        verdict(&context, from_port::from_port(&mut frame, &tables))
     }
 
     /// On the device that packets of the overlay come in on.
@@ -55,7 +55,7 @@ mod program {
     #[inline(always)]
     pub fn underlay_xdp(context: XdpContext) -> u32 {
         let (mut frame, tables) = open(&context);
-        verdict(from_underlay::from_underlay(&mut frame, &tables))
+        verdict(&context, from_underlay::from_underlay(&mut frame, &tables))
     }
 
     /// On the agent's own tap.
@@ -63,7 +63,7 @@ mod program {
     #[inline(always)]
     pub fn agent_xdp(context: XdpContext) -> u32 {
         let (mut frame, tables) = open(&context);
-        verdict(from_agent::from_agent(&mut frame, &tables))
+        verdict(&context, from_agent::from_agent(&mut frame, &tables))
     }
 
     /// A frame with metadata is a question, not a frame: drivers hand over none, so only a test
@@ -77,13 +77,32 @@ mod program {
     }
 
     #[inline(always)]
-    fn verdict(result: Result<Outcome, Reason>) -> u32 {
+    fn verdict(context: &XdpContext, result: Result<Outcome, Reason>) -> u32 {
+        log(context, &result);
         let Ok(outcome) = result else { return XDP_DROP };
         match outcome.way() {
             Way::Forwarded | Way::Delivered | Way::SlowPath => redirect(outcome.device()),
             Way::Answered => XDP_TX,
             Way::Passed => XDP_PASS,
         }
+    }
+
+    /// What became of each frame, for a developer's build: reasons and counters are the log of all
+    /// others.
+    #[inline(always)]
+    fn log(context: &XdpContext, result: &Result<Outcome, Reason>) {
+        #[cfg(feature = "log")]
+        match result {
+            Ok(outcome) => aya_log_ebpf::debug!(
+                context,
+                "way {} by device {}",
+                outcome.way() as u32,
+                outcome.device()
+            ),
+            Err(reason) => aya_log_ebpf::debug!(context, "dropped: reason {}", reason.number()),
+        }
+        #[cfg(not(feature = "log"))]
+        let _ = (context, result);
     }
 
     #[inline(always)]

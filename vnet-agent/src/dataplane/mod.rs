@@ -8,6 +8,7 @@ pub mod attach;
 pub mod btf;
 pub mod error;
 pub mod events;
+mod log;
 pub mod object;
 pub mod pin;
 pub mod tables;
@@ -67,6 +68,11 @@ impl DataPlane {
     /// The tables, to be written.
     pub fn tables_mut(&mut self) -> &mut KernelTables {
         &mut self.tables
+    }
+
+    /// Joins the log lines of a developer's build to the agent's log. Within a tokio runtime.
+    pub fn follow_log(&mut self) {
+        log::follow(&mut self.object);
     }
 
     /// Whether frames that the kernel refuses after a redirect are counted: not where it does not

@@ -16,14 +16,14 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkExtentMask, LinkFlags,
-    LinkMessage,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkExtentMask, LinkMessage,
 };
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_proto::ConnectionHandle;
 use netlink_sys::{AsyncSocket, SocketAddr, protocols::NETLINK_ROUTE};
+use rtnetlink::LinkUnspec;
 
 use super::decode;
 use super::events::event;
@@ -134,8 +134,7 @@ impl Requests {
     ///
     /// [`NetlinkError`]; not for a device that does not exist.
     pub async fn device(&self, index: u32) -> Result<Option<Device>, NetlinkError> {
-        let mut link = LinkMessage::default();
-        link.header.index = index;
+        let link = LinkUnspec::new_with_index(index).build();
         self.one_device(link, format!("look at device {index}"))
             .await
     }
@@ -146,8 +145,7 @@ impl Requests {
     ///
     /// [`NetlinkError`]; not for a device that does not exist.
     pub async fn device_named(&self, name: &str) -> Result<Option<Device>, NetlinkError> {
-        let mut link = LinkMessage::default();
-        link.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        let link = LinkUnspec::new_with_name(name).build();
         self.one_device(link, format!("look at device {name}"))
             .await
     }
@@ -178,9 +176,7 @@ impl Requests {
     ///
     /// [`NetlinkError`]: among others EINVAL for an MTU beyond what the driver accepts.
     pub async fn set_mtu(&self, index: u32, mtu: u32) -> Result<(), NetlinkError> {
-        let mut link = LinkMessage::default();
-        link.header.index = index;
-        link.attributes.push(LinkAttribute::Mtu(mtu));
+        let link = LinkUnspec::new_with_index(index).mtu(mtu).build();
         let what = format!("set the MTU of device {index} to {mtu}");
         self.order(RouteNetlinkMessage::SetLink(link), 0, what)
             .await
@@ -192,10 +188,7 @@ impl Requests {
     ///
     /// [`NetlinkError`].
     pub async fn set_up(&self, index: u32) -> Result<(), NetlinkError> {
-        let mut link = LinkMessage::default();
-        link.header.index = index;
-        link.header.flags = LinkFlags::Up;
-        link.header.change_mask = LinkFlags::Up;
+        let link = LinkUnspec::new_with_index(index).up().build();
         let what = format!("switch device {index} on");
         self.order(RouteNetlinkMessage::SetLink(link), 0, what)
             .await
@@ -203,8 +196,7 @@ impl Requests {
 
     /// Removes a device, if it is there.
     pub(in crate::world) async fn remove_device(&self, index: u32) -> Result<(), NetlinkError> {
-        let mut link = LinkMessage::default();
-        link.header.index = index;
+        let link = LinkUnspec::new_with_index(index).build();
         let what = format!("remove device {index}");
         match self
             .order(RouteNetlinkMessage::DelLink(link), 0, what)
