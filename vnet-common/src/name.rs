@@ -53,3 +53,5 @@ pub const AGENT_XDP: &str = "agent_xdp";
 pub const REDIRECT_ERROR: &str = "redirect_error";
 /// Counts frames that a device refused to take.
 pub const DEVICE_REFUSED: &str = "device_refused";
+/// Counts frames that a device with generic XDP refused.
+pub const DEVICE_EXCEPTION: &str = "device_exception";

@@ -28,11 +28,8 @@ static OFFSET_INUM: Global<u32> = Global::new(0);
 /// before any device saw the frame. For `bpf_redirect`, `index` is the device it was meant for.
 #[raw_tracepoint(tracepoint = "xdp_redirect_err")]
 pub fn redirect_error(context: RawTracePointContext) -> i32 {
-    let device: u64 = context.arg(0);
     let target: u64 = context.arg(6);
-    if in_our_namespace(device) {
-        refuse(target as u32, 1);
-    }
+    refuse(context.arg(0), Some(target as u32), 1);
     0
 }
 
@@ -40,15 +37,22 @@ pub fn redirect_error(context: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "xdp_devmap_xmit")]
 pub fn device_refused(context: RawTracePointContext) -> i32 {
     let drops = context.arg::<u64>(3) as i32;
-    if drops <= 0 {
-        return 0;
+    if drops > 0 {
+        refuse(
+            context.arg(0),
+            read_u32(context.arg(1), OFFSET_IFINDEX.load()),
+            drops as u64,
+        );
     }
-    let device: u64 = context.arg(1);
-    if in_our_namespace(device)
-        && let Some(ifindex) = read_u32(device, OFFSET_IFINDEX.load())
-    {
-        refuse(ifindex, drops as u64);
-    }
+    0
+}
+
+/// `xdp_exception(dev, xdp, act)`: a device that runs programs the slow, generic way refused a
+/// frame, or could not turn one around.
+#[raw_tracepoint(tracepoint = "xdp_exception")]
+pub fn device_exception(context: RawTracePointContext) -> i32 {
+    let device: u64 = context.arg(0);
+    refuse(device, read_u32(device, OFFSET_IFINDEX.load()), 1);
     0
 }
 
@@ -63,22 +67,43 @@ fn in_our_namespace(device: u64) -> bool {
 }
 
 /// Counts at the device that did not get the frames: a port, an underlay device, or the agent's
-/// tap, whose ledger is also where a device ends up that is in no table any more.
+/// tap. Where it is none of these (any more) but the frames came from one, the agent's ledger has
+/// them; others' devices are not our business.
 #[inline(always)]
-fn refuse(ifindex: u32, frames: u64) {
-    // SAFETY: entries are only read; they stay readable until the program ends (RCU).
-    let port = unsafe { map::PORTS.get(ifindex) };
-    // SAFETY: likewise.
-    let underlay = unsafe { map::UNDERLAYS.get(ifindex) };
-    let slot = match (port, underlay) {
-        (Some(port), _) => port.ledger,
-        (None, Some(underlay)) => underlay.ledger,
-        (None, None) => Ledger::AGENT,
+fn refuse(from: u64, target: Option<u32>, frames: u64) {
+    if !in_our_namespace(from) {
+        return;
+    }
+    let slot = match target.and_then(ledger_of) {
+        Some(slot) => slot,
+        None => match read_u32(from, OFFSET_IFINDEX.load()).and_then(ledger_of) {
+            Some(_) => Ledger::AGENT,
+            None => return,
+        },
     };
     if let Some(ledger) = map::LEDGERS.get_ptr_mut(slot) {
         // SAFETY: this CPU's own value; tracepoints run where the program ran, after it.
         let ledger = unsafe { &mut *ledger };
         ledger.refused = ledger.refused.wrapping_add(frames);
+    }
+}
+
+/// The ledger of a device of ours.
+#[inline(always)]
+fn ledger_of(ifindex: u32) -> Option<u32> {
+    // SAFETY: entries are only read; they stay readable until the program ends (RCU).
+    if let Some(port) = unsafe { map::PORTS.get(ifindex) } {
+        return Some(port.ledger);
+    }
+    // SAFETY: likewise.
+    if let Some(underlay) = unsafe { map::UNDERLAYS.get(ifindex) } {
+        return Some(underlay.ledger);
+    }
+    let setting = map::SETTINGS.get(0)?;
+    if setting.slow_path_device == ifindex {
+        Some(Ledger::AGENT)
+    } else {
+        None
     }
 }
 

@@ -142,6 +142,7 @@ fn count_refused(object: &mut Ebpf, pins: &Pins) -> bool {
     let pairs = [
         (name::REDIRECT_ERROR, "xdp_redirect_err"),
         (name::DEVICE_REFUSED, "xdp_devmap_xmit"),
+        (name::DEVICE_EXCEPTION, "xdp_exception"),
     ];
     pairs.into_iter().all(|(program, tracepoint)| {
         match count_at(object, pins, program, tracepoint) {
