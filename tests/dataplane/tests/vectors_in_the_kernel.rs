@@ -1,0 +1,31 @@
+//! Every vector, by the programs in this machine's kernel: with the same result, byte for byte and
+//! count for count, as on the host.
+
+use dataplane::kernel::Kernel;
+use dataplane::machine::on_a_machine;
+use frames::judge::{Manner, judge};
+use frames::vector;
+
+fn every_vector(manner: Manner) {
+    let failures = on_a_machine(|machine| {
+        let mut kernel = Kernel::load(machine).unwrap();
+        let mut failures = Vec::new();
+        for vector in vector::all().unwrap() {
+            failures.extend(judge(&vector, &mut kernel, manner).unwrap());
+        }
+        failures
+    });
+    assert!(failures.is_empty(), "\n{}", failures.join("\n\n"));
+}
+
+#[test]
+fn every_vector_holds() {
+    every_vector(Manner::Run);
+}
+
+/// A question has the answer that a run then gives, and moves no counter, no flow, no learned
+/// address, no budget and no sequence.
+#[test]
+fn a_question_tells_the_truth_and_leaves_no_trace() {
+    every_vector(Manner::AskAndRun);
+}
