@@ -16,6 +16,7 @@ use vnet_common::wire::udp::Udp;
 use crate::Outcome;
 use crate::frame::Frame;
 use crate::step::encap::Outside;
+use crate::step::resolve::IntoPort;
 use crate::step::{account, deliver, parse};
 use crate::tables::Tables;
 
@@ -49,7 +50,14 @@ fn switch<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Outcome, Rea
         entropy: Entropy::new(),
     };
     match header.kind {
-        Slow::DELIVER => deliver::to_port(frame, tables, header.port()),
+        Slow::DELIVER => {
+            let port = tables.port(header.port().0).ok_or(Reason::PortAbsent)?;
+            let into = IntoPort {
+                ledger: port.ledger,
+                bytes_max: port.frame_bytes_max,
+            };
+            deliver::to_port(frame, tables, header.port(), &into)
+        }
         Slow::SEND => {
             let parsed = parse::ethernet(frame)?;
             outside.entropy = parse::entropy(frame, &parsed);

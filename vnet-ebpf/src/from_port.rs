@@ -9,7 +9,7 @@ use vnet_common::table::port::PortEntry;
 use crate::Outcome;
 use crate::frame::Frame;
 use crate::step::deliver::{self, HOP_LIMIT};
-use crate::step::resolve::{self, Arrival};
+use crate::step::resolve::{self, Arrival, IntoPort};
 use crate::step::{account, parse};
 use crate::tables::Tables;
 
@@ -48,11 +48,12 @@ fn switch<F: Frame, T: Tables>(
         origin: Origin::port(PortId(device)),
         bytes,
     };
-    let action = resolve::resolve(tables, &arrival, || {
+    let mut into = IntoPort::NONE;
+    let action = resolve::resolve(tables, &arrival, &mut into, || {
         let source = parsed.stations.source();
         port.flags & PortEntry::ANY_SOURCE != 0
             || port.lists(source)
             || (port.flags & PortEntry::LEARN != 0 && tables.is_learned(device, source))
     })?;
-    deliver::deliver(frame, tables, action, &arrival, &parsed, HOP_LIMIT)
+    deliver::deliver(frame, tables, action, &arrival, &into, &parsed, HOP_LIMIT)
 }

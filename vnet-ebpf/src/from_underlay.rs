@@ -9,7 +9,7 @@ use vnet_common::wire::ethernet::{self, Ethernet};
 use crate::Outcome;
 use crate::frame::Frame;
 use crate::step::admit::{self, Admitted, Claim, Outer};
-use crate::step::resolve::{self, Arrival};
+use crate::step::resolve::{self, Arrival, IntoPort};
 use crate::step::{account, decap, deliver, echo, parse};
 use crate::tables::Tables;
 
@@ -111,7 +111,8 @@ fn switch<F: Frame, T: Tables>(
         origin: Origin::link(admitted.link),
         bytes,
     };
-    let action = resolve::resolve(tables, &arrival, || true)?;
+    let mut into = IntoPort::NONE;
+    let action = resolve::resolve(tables, &arrival, &mut into, || true)?;
     let hop_limit = outer.hop_limit.saturating_sub(1);
-    deliver::deliver(frame, tables, action, &arrival, &parsed, hop_limit)
+    deliver::deliver(frame, tables, action, &arrival, &into, &parsed, hop_limit)
 }

@@ -22,7 +22,7 @@ pub static PORTS: HashMap<u32, PortEntry> = HashMap::with_max_entries(1, 0);
 pub static PORT_STATES: HashMap<u32, PortState> = HashMap::with_max_entries(1, 0);
 
 #[map]
-pub static UNDERLAYS: HashMap<u32, UnderlayEntry> = HashMap::with_max_entries(1, 0);
+pub static UNDERLAYS: Array<UnderlayEntry> = Array::with_max_entries(UnderlayEntry::SLOTS, 0);
 
 #[map]
 pub static NETWORKS: Array<NetworkEntry> = Array::with_max_entries(1, 0);

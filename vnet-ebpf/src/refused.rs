@@ -11,6 +11,7 @@ use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
 use vnet_common::table::ledger::Ledger;
+use vnet_common::table::underlay::UnderlayEntry;
 
 use crate::map;
 
@@ -95,9 +96,13 @@ fn ledger_of(ifindex: u32) -> Option<u32> {
     if let Some(port) = unsafe { map::PORTS.get(ifindex) } {
         return Some(port.ledger);
     }
-    // SAFETY: likewise.
-    if let Some(underlay) = unsafe { map::UNDERLAYS.get(ifindex) } {
-        return Some(underlay.ledger);
+    let mut slot = 0;
+    while slot < UnderlayEntry::SLOTS {
+        let underlay = map::UNDERLAYS.get(slot)?;
+        if underlay.device == ifindex {
+            return Some(underlay.ledger);
+        }
+        slot = slot.wrapping_add(1);
     }
     let setting = map::SETTINGS.get(0)?;
     if setting.slow_path_device == ifindex {

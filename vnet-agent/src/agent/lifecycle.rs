@@ -132,7 +132,11 @@ pub async fn run(settings_path: &Path) -> Result<()> {
     let agent_settings = settings.agent.clone();
     let (configuration, source) = configuration(&store, settings, settings_path, fingerprint)?;
 
-    let mut plane = DataPlane::open(&agent_settings.pin_directory, &configuration.limits)?;
+    let mut plane = DataPlane::open(
+        &agent_settings.pin_directory,
+        &configuration.limits,
+        agent_settings.count_refused,
+    )?;
     let events = plane
         .tables_mut()
         .take_events()

@@ -46,7 +46,7 @@ impl Agent {
         let tables = self.table_fill();
         problems.extend(tables.iter().filter_map(nearly_full));
         problems.extend(self.events_problem()?);
-        if !self.reconciler.plane().counts_refused() {
+        if self.settings.count_refused && !self.reconciler.plane().counts_refused() {
             problems.push(Problem {
                 severity: Severity::Warning,
                 subject: "kernel".to_owned(),

@@ -39,11 +39,15 @@ impl DataPlane {
     ///
     /// The directory holds maps of other sizes or somebody else's, the kernel lacks something, or
     /// privileges are missing: each with its cure.
-    pub fn open(pin_directory: &Path, limits: &Limits) -> Result<Self, DataPlaneError> {
+    pub fn open(
+        pin_directory: &Path,
+        limits: &Limits,
+        count_refused: bool,
+    ) -> Result<Self, DataPlaneError> {
         let pins = pin::Pins::new(pin_directory);
         pins.prepare()?;
         let made = pins.missing_maps();
-        match object::load(&pins, limits) {
+        match object::load(&pins, limits, count_refused) {
             Ok((mut object, counts_refused)) => {
                 let tables = KernelTables::new(&mut object)?;
                 Ok(Self {
@@ -75,8 +79,8 @@ impl DataPlane {
         log::follow(&mut self.object);
     }
 
-    /// Whether frames that the kernel refuses after a redirect are counted: not where it does not
-    /// tell the layout of its structures.
+    /// Whether frames that the kernel refuses after a redirect are counted: not where that was not
+    /// wished for, or the kernel does not tell the layout of its structures.
     pub fn counts_refused(&self) -> bool {
         self.counts_refused
     }

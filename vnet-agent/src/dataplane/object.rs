@@ -27,9 +27,6 @@ use crate::model::configuration::Limits;
 /// The kernel object, as the build made it.
 pub static OBJECT: &[u8] = include_bytes_aligned!(env!("VNET_EBPF_OBJECT"));
 
-/// Underlay devices at one time.
-const UNDERLAYS_MAX: u32 = 16;
-
 /// The map's memory follows its entries (`include/uapi/linux/bpf.h`).
 const NO_PREALLOC: u32 = 1;
 
@@ -65,7 +62,7 @@ pub fn shapes(limits: &Limits) -> Vec<Shape> {
     vec![
         shape::<u32, PortEntry>(name::PORTS, MapType::Hash, ports, Some("ports")),
         shape::<u32, PortState>(name::PORT_STATES, MapType::Hash, ports, Some("ports")),
-        shape::<u32, UnderlayEntry>(name::UNDERLAYS, MapType::Hash, UNDERLAYS_MAX, None),
+        shape::<u32, UnderlayEntry>(name::UNDERLAYS, MapType::Array, UnderlayEntry::SLOTS, None),
         shape::<u32, NetworkEntry>(name::NETWORKS, MapType::Array, networks, Some("networks")),
         Shape {
             flags: NO_PREALLOC,
@@ -91,7 +88,7 @@ pub fn ledger_slots(limits: &Limits) -> u32 {
     limits
         .ports
         .saturating_add(limits.links)
-        .saturating_add(UNDERLAYS_MAX)
+        .saturating_add(UnderlayEntry::SLOTS)
         .saturating_add(1)
 }
 
@@ -101,7 +98,11 @@ fn admissions(limits: &Limits) -> u32 {
 }
 
 /// Loads the object. Returns it with whether refused redirects are counted.
-pub fn load(pins: &Pins, limits: &Limits) -> Result<(Ebpf, bool), DataPlaneError> {
+pub fn load(
+    pins: &Pins,
+    limits: &Limits,
+    count_refused: bool,
+) -> Result<(Ebpf, bool), DataPlaneError> {
     let shapes = shapes(limits);
     for shape in &shapes {
         pins.check(shape)?;
@@ -124,7 +125,10 @@ pub fn load(pins: &Pins, limits: &Limits) -> Result<(Ebpf, bool), DataPlaneError
             .load()
             .map_err(|source| refused(program, source))?;
     }
-    let counts_refused = offsets.is_some() && count_refused(&mut object, pins);
+    let counts_refused = count_refused && offsets.is_some() && attach_counters(&mut object, pins);
+    if !counts_refused {
+        pins.remove_tracepoints(&TRACEPOINTS.map(|(program, _)| program))?;
+    }
     Ok((object, counts_refused))
 }
 
@@ -136,15 +140,17 @@ pub fn xdp<'a>(object: &'a mut Ebpf, program: &'static str) -> Result<&'a mut Xd
         .ok_or(DataPlaneError::Object(program))
 }
 
+/// The counting programs and their tracepoints.
+const TRACEPOINTS: [(&str, &str); 3] = [
+    (name::REDIRECT_ERROR, "xdp_redirect_err"),
+    (name::DEVICE_REFUSED, "xdp_devmap_xmit"),
+    (name::DEVICE_EXCEPTION, "xdp_exception"),
+];
+
 /// Puts the counting programs on the kernel's tracepoints, in place of an earlier agent's.
 /// Without them everything works, but what the kernel refuses goes uncounted, which `status` says.
-fn count_refused(object: &mut Ebpf, pins: &Pins) -> bool {
-    let pairs = [
-        (name::REDIRECT_ERROR, "xdp_redirect_err"),
-        (name::DEVICE_REFUSED, "xdp_devmap_xmit"),
-        (name::DEVICE_EXCEPTION, "xdp_exception"),
-    ];
-    pairs.into_iter().all(|(program, tracepoint)| {
+fn attach_counters(object: &mut Ebpf, pins: &Pins) -> bool {
+    TRACEPOINTS.into_iter().all(|(program, tracepoint)| {
         match count_at(object, pins, program, tracepoint) {
             Ok(()) => true,
             Err(error) => {

@@ -105,6 +105,24 @@ impl Pins {
         }
     }
 
+    /// Takes these programs off their tracepoints, as far as they are on any.
+    pub fn remove_tracepoints(&self, programs: &[&str]) -> Result<(), DataPlaneError> {
+        for program in programs {
+            let path = self.tracepoint(program);
+            match fs::remove_file(&path) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(DataPlaneError::Pin {
+                        doing: "removing the pin",
+                        path,
+                        source,
+                    });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Every device that a program is pinned to.
     pub fn attachments(&self) -> Result<Vec<Attachment>, DataPlaneError> {
         let names = entries(&self.schema.join("links"))?;

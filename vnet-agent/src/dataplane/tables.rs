@@ -35,7 +35,7 @@ type Slots<V> = Array<MapData, Plain<V>>;
 pub struct KernelTables {
     ports: Hash<u32, PortEntry>,
     port_states: Hash<u32, PortState>,
-    underlays: Hash<u32, UnderlayEntry>,
+    underlays: Slots<UnderlayEntry>,
     networks: Slots<NetworkEntry>,
     rules: Hash<RuleKey, RuleEntry>,
     flows: PerCpuHashMap<MapData, Plain<FlowKey>, Plain<FlowEntry>>,
@@ -171,16 +171,6 @@ impl KernelTables {
         "ports"
     );
     hash_table!(
-        underlays,
-        set_underlay,
-        remove_underlay,
-        underlays,
-        name::UNDERLAYS,
-        u32,
-        UnderlayEntry,
-        "underlay devices"
-    );
-    hash_table!(
         rules,
         set_rule,
         remove_rule,
@@ -218,6 +208,71 @@ impl KernelTables {
         |link| link.flags & LinkEntry::UP != 0,
         "links"
     );
+
+    /// The underlay devices.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn underlays(&self) -> Result<Vec<(u32, UnderlayEntry)>, DataPlaneError> {
+        let used = self
+            .underlay_slots()?
+            .into_iter()
+            .filter(|entry| entry.device != 0);
+        Ok(used.map(|entry| (entry.device, entry)).collect())
+    }
+
+    fn underlay_slots(&self) -> Result<Vec<UnderlayEntry>, DataPlaneError> {
+        let slots = (0..UnderlayEntry::SLOTS).map(|slot| self.underlays.get(&slot, 0));
+        let slots = slots.map(|entry| entry.map(|entry| entry.0));
+        slots
+            .collect::<Result<_, _>>()
+            .map_err(failed("reading", name::UNDERLAYS))
+    }
+
+    /// Writes an underlay device: over the entry that it has, or into a free one.
+    ///
+    /// # Errors
+    ///
+    /// No slot is free.
+    pub fn set_underlay(&mut self, entry: &UnderlayEntry) -> Result<(), DataPlaneError> {
+        self.write_underlay(entry.device, entry)
+    }
+
+    /// Removes an underlay device, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn remove_underlay(&mut self, device: u32) -> Result<(), DataPlaneError> {
+        let is_there = self
+            .underlay_slots()?
+            .iter()
+            .any(|entry| entry.device == device);
+        if is_there {
+            self.write_underlay(device, &UnderlayEntry::NONE)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn write_underlay(&mut self, device: u32, entry: &UnderlayEntry) -> Result<(), DataPlaneError> {
+        let slots = self.underlay_slots()?;
+        let with = |device| {
+            slots
+                .iter()
+                .position(|entry: &UnderlayEntry| entry.device == device)
+        };
+        let full = DataPlaneError::Full {
+            map: name::UNDERLAYS,
+            limit: "ports",
+        };
+        let slot = with(device).or_else(|| with(0)).ok_or(full)?;
+        let slot = u32::try_from(slot).unwrap_or(u32::MAX);
+        self.underlays
+            .set(slot, Plain(*entry), 0)
+            .map_err(failed("writing", name::UNDERLAYS))
+    }
 
     /// What the programs keep for a port.
     ///

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use toml::de::{DeTable, DeValue};
 
-use super::read::{Reader, Section, Wrong, text};
+use super::read::{Reader, Section, Wrong, text, truth};
 use crate::model::problem::{Item, check_name};
 
 /// What concerns the agent itself and not the networks.
@@ -23,6 +23,9 @@ pub struct AgentSettings {
     pub state_directory: PathBuf,
     /// The tap that the slow path goes through; the agent makes it.
     pub slow_path_device: String,
+    /// Whether frames that the kernel refuses after a redirect are counted, by programs on its
+    /// tracepoints.
+    pub count_refused: bool,
 }
 
 /// The largest path of a Unix socket: the kernel's 108 bytes hold a terminating zero too.
@@ -37,6 +40,7 @@ impl Default for AgentSettings {
             pin_directory: "/sys/fs/bpf/vnet".into(),
             state_directory: "/var/lib/vnet".into(),
             slow_path_device: "vnet-slow".to_owned(),
+            count_refused: true,
         }
     }
 }
@@ -61,6 +65,7 @@ pub(super) fn read(document: &DeTable<'_>, reader: &mut Reader) -> AgentSettings
         "pin_directory",
         "state_directory",
         "slow_path_device",
+        "count_refused",
     ];
     let default = AgentSettings::default();
     let Some(section) = reader.section(document, Item::Agent, &keys) else {
@@ -72,6 +77,7 @@ pub(super) fn read(document: &DeTable<'_>, reader: &mut Reader) -> AgentSettings
     let socket_group = reader.read(section, "socket_group", |value| {
         plain_name(text(value, "\"vnet\"")?, "a group's name").map(Some)
     });
+    let count_refused = reader.read(section, "count_refused", truth);
     let device = reader.read(section, "slow_path_device", |value| {
         text(value, "\"vnet-slow\"").map(str::to_owned)
     });
@@ -94,6 +100,7 @@ pub(super) fn read(document: &DeTable<'_>, reader: &mut Reader) -> AgentSettings
             PATH_MAX,
         ),
         slow_path_device: device.or(default.slow_path_device),
+        count_refused: count_refused.or(default.count_refused),
     }
 }
 

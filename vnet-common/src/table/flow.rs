@@ -29,19 +29,23 @@ impl FlowKey {
 
 plain! {
     /// What one CPU knows of a flow.
-    pub struct FlowEntry[40] {
+    pub struct FlowEntry[48] {
         /// Where the decision holds: the flow's frames of another origin are decided anew.
         pub origin: Origin,
         /// What happens to its frames.
         pub action: Action,
         /// The generation of the network's rules that the decision comes from.
         pub generation: u32,
-        /// Zero.
-        pub _pad: u32,
+        /// Into a port: the port's place in `LEDGERS`, so that it need not be looked up.
+        pub target_ledger: u32,
         /// Frames.
         pub packets: u64,
         /// Their bytes, inner Ethernet header included.
         pub bytes: u64,
+        /// Into a port: the largest frame it takes.
+        pub target_bytes_max: u32,
+        /// Zero.
+        pub _pad: u32,
     }
 }
 

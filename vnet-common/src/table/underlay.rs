@@ -1,4 +1,7 @@
-//! Which packets on an underlay device are meant for us? Map `UNDERLAYS`, by device index.
+//! Which packets on an underlay device are meant for us? Map `UNDERLAYS`, by slot.
+//!
+//! There is one underlay device, and for a moment two while it changes: so a few slots, looked
+//! through one after the other, are cheaper than a hash.
 
 use super::plain;
 
@@ -16,7 +19,22 @@ plain! {
         /// The device's place in `LEDGERS`: packets that claim to be ours, and those of them that
         /// no link admits.
         pub ledger: u32,
-        /// The underlay's MTU.
-        pub mtu: u32,
+        /// The device's index; 0 where the slot is free.
+        pub device: u32,
     }
+}
+
+impl UnderlayEntry {
+    /// How many there may be at one time.
+    pub const SLOTS: u32 = 4;
+
+    /// A free slot.
+    pub const NONE: Self = Self {
+        ipv4: [0; 4],
+        ipv6: [0; 16],
+        udp_port: [0; 2],
+        _pad: [0; 2],
+        ledger: 0,
+        device: 0,
+    };
 }

@@ -8,7 +8,7 @@ use vnet_common::wire::slow::Slow;
 
 use super::encap::{self, Outside};
 use super::parse::{self, Parsed};
-use super::resolve::Arrival;
+use super::resolve::{Arrival, IntoPort};
 use crate::frame::Frame;
 use crate::tables::Tables;
 use crate::{Outcome, Way};
@@ -27,11 +27,12 @@ pub fn deliver<F: Frame, T: Tables>(
     tables: &T,
     action: Action,
     arrival: &Arrival,
+    into: &IntoPort,
     parsed: &Parsed,
     hop_limit: u8,
 ) -> Result<Outcome, Reason> {
     match action.kind() {
-        Kind::Deliver => to_port(frame, tables, PortId(action.target())),
+        Kind::Deliver => to_port(frame, tables, PortId(action.target()), into),
         Kind::Send => {
             let [_, a, b, c] = arrival.key.network.get().to_be_bytes();
             let entropy = parse::entropy(frame, parsed);
@@ -58,13 +59,13 @@ pub fn to_port<F: Frame, T: Tables>(
     frame: &F,
     tables: &T,
     port: PortId,
+    into: &IntoPort,
 ) -> Result<Outcome, Reason> {
-    let entry = tables.port(port.0).ok_or(Reason::PortAbsent)?;
-    if frame.length() > entry.frame_bytes_max {
+    if frame.length() > into.bytes_max {
         return Err(Reason::TooBig);
     }
     let bytes = frame.length();
-    tables.count(entry.ledger, |ledger| ledger.sent.add(bytes));
+    tables.count(into.ledger, |ledger| ledger.sent.add(bytes));
     Ok(Outcome::new(Way::Delivered, port.0))
 }
 

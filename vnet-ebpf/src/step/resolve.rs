@@ -23,7 +23,26 @@ pub struct Arrival {
     pub bytes: u32,
 }
 
-/// What happens to a frame of this flow. Counts it, unless it is not allowed at all.
+/// What delivering into a port needs to know of it. A flow remembers it with its decision, so that
+/// the port need not be looked up for each frame.
+#[derive(Clone, Copy, Debug)]
+pub struct IntoPort {
+    /// Its place in the ledgers.
+    pub ledger: u32,
+    /// The largest frame it takes.
+    pub bytes_max: u32,
+}
+
+impl IntoPort {
+    /// For a decision that leads into no port.
+    pub const NONE: Self = Self {
+        ledger: 0,
+        bytes_max: 0,
+    };
+}
+
+/// What happens to a frame of this flow; where it leads into a port, `into` says more of that. Counts
+/// the frame, unless it is not allowed at all.
 ///
 /// `allowed` is asked on a flow's first frame only: what it says holds for the origin and the
 /// generation of the network that the entry names.
@@ -36,6 +55,7 @@ pub struct Arrival {
 pub fn resolve<T: Tables>(
     tables: &T,
     arrival: &Arrival,
+    into: &mut IntoPort,
     allowed: impl FnOnce() -> bool,
 ) -> Result<Action, Reason> {
     let network = tables
@@ -47,11 +67,13 @@ pub fn resolve<T: Tables>(
         }
         flow.packets = flow.packets.wrapping_add(1);
         flow.bytes = flow.bytes.wrapping_add(u64::from(arrival.bytes));
+        into.ledger = flow.target_ledger;
+        into.bytes_max = flow.target_bytes_max;
         flow.action
     });
     match known {
         Some(action) if action.kind() != Kind::None => Ok(action),
-        _ => first_frame(tables, network, arrival, allowed),
+        _ => first_frame(tables, network, arrival, into, allowed),
     }
 }
 
@@ -60,24 +82,38 @@ fn first_frame<T: Tables>(
     tables: &T,
     network: &NetworkEntry,
     arrival: &Arrival,
+    into: &mut IntoPort,
     allowed: impl FnOnce() -> bool,
 ) -> Result<Action, Reason> {
     if !allowed() {
         return Err(Reason::ForeignSource);
     }
-    let action = decide(tables, network, &arrival.key, arrival.origin)?;
+    let mut action = decide(tables, network, &arrival.key, arrival.origin)?;
+    if action.kind() == Kind::Deliver {
+        match tables.port(action.target()) {
+            Some(port) => {
+                into.ledger = port.ledger;
+                into.bytes_max = port.frame_bytes_max;
+            }
+            None => action = Action::drop(Reason::PortAbsent),
+        }
+    }
     let entry = FlowEntry {
         origin: arrival.origin,
         action,
         generation: network.generation,
-        _pad: 0,
+        target_ledger: into.ledger,
         packets: 1,
         bytes: u64::from(arrival.bytes),
+        target_bytes_max: into.bytes_max,
+        _pad: 0,
     };
     let renewed = tables.flow(&arrival.key, |flow| {
         flow.origin = entry.origin;
         flow.action = entry.action;
         flow.generation = entry.generation;
+        flow.target_ledger = entry.target_ledger;
+        flow.target_bytes_max = entry.target_bytes_max;
         flow.packets = flow.packets.wrapping_add(1);
         flow.bytes = flow.bytes.wrapping_add(entry.bytes);
     });

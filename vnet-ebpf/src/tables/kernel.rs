@@ -29,7 +29,7 @@ use super::{Tables, spend};
 pub struct Maps {
     pub ports: &'static HashMap<u32, PortEntry>,
     pub port_states: &'static HashMap<u32, PortState>,
-    pub underlays: &'static HashMap<u32, UnderlayEntry>,
+    pub underlays: &'static Array<UnderlayEntry>,
     pub networks: &'static Array<NetworkEntry>,
     pub rules: &'static HashMap<RuleKey, RuleEntry>,
     pub flows: &'static LruPerCpuHashMap<FlowKey, FlowEntry>,
@@ -79,8 +79,15 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn underlay(&self, device: u32) -> Option<&UnderlayEntry> {
-        // SAFETY: as in `port`.
-        unsafe { self.maps.underlays.get(device) }
+        let mut slot = 0;
+        while slot < UnderlayEntry::SLOTS {
+            let entry = self.maps.underlays.get(slot)?;
+            if entry.device == device {
+                return Some(entry);
+            }
+            slot = slot.wrapping_add(1);
+        }
+        None
     }
 
     #[inline(always)]

@@ -233,7 +233,7 @@ fn underlay<'a>(
         udp_port: wanted.underlay.udp_port.to_be_bytes(),
         _pad: [0; 2],
         ledger,
-        mtu: device.mtu,
+        device: device.index,
     };
     desired.underlay = Some(device.index);
     desired.image.underlays.insert(device.index, entry);

@@ -27,7 +27,7 @@ pub enum Step {
     ZeroLedger(u32),
     SetLink(u32, LinkEntry),
     SetNetwork(u32, NetworkEntry),
-    SetUnderlay(u32, UnderlayEntry),
+    SetUnderlay(UnderlayEntry),
     AddPortState(u32),
     SetPort(u32, PortEntry),
     SetAdmission(AdmissionKey, AdmissionEntry),
@@ -98,9 +98,8 @@ fn make(now: &Image, wanted: &Image, steps: &mut Vec<Step>) {
             steps.push(Step::SetNetwork(*slot, empty));
         }
     }
-    for (device, underlay) in changed(&now.underlays, &wanted.underlays) {
-        steps.push(Step::SetUnderlay(device, underlay));
-    }
+    let underlays = changed(&now.underlays, &wanted.underlays);
+    steps.extend(underlays.map(|(_, underlay)| Step::SetUnderlay(underlay)));
     for (device, port) in changed(&now.ports, &wanted.ports) {
         if !now.ports.contains_key(&device) {
             steps.push(Step::AddPortState(device));
@@ -167,9 +166,18 @@ fn decide(now: &Image, wanted: &Image, steps: &mut Vec<Step>) {
     }
 }
 
-/// Networks whose flows have cached what a changed port may not do any more.
+/// Networks whose flows have cached what a changed port may not do, or is not, any more.
 fn touched_by_ports(now: &Image, wanted: &Image) -> BTreeSet<u32> {
-    let secure = |port: &PortEntry| (port.network, port.flags, port.addresses);
+    // And what they have cached of the port itself.
+    let secure = |port: &PortEntry| {
+        (
+            port.network,
+            port.flags,
+            port.addresses,
+            port.ledger,
+            port.frame_bytes_max,
+        )
+    };
     let mut touched = BTreeSet::new();
     for (device, before) in &now.ports {
         match wanted.ports.get(device) {
@@ -212,7 +220,7 @@ pub fn apply(image: &mut Image, step: &Step) {
         Step::ZeroLedger(_) | Step::AddPortState(_) => {}
         Step::SetLink(id, link) => drop(image.links.insert(id, link)),
         Step::SetNetwork(slot, network) => drop(image.networks.insert(slot, network)),
-        Step::SetUnderlay(device, underlay) => drop(image.underlays.insert(device, underlay)),
+        Step::SetUnderlay(underlay) => drop(image.underlays.insert(underlay.device, underlay)),
         Step::SetPort(device, port) => drop(image.ports.insert(device, port)),
         Step::SetAdmission(key, admission) => drop(image.admissions.insert(key, admission)),
         Step::SetRule(key, rule) => drop(image.rules.insert(key, rule)),

@@ -85,7 +85,7 @@ impl Reconciler {
             Step::ZeroLedger(slot) => tables.zero_ledger(*slot)?,
             Step::SetLink(id, link) => tables.set_link(*id, link)?,
             Step::SetNetwork(slot, network) => tables.set_network(*slot, network)?,
-            Step::SetUnderlay(device, underlay) => tables.set_underlay(device, underlay)?,
+            Step::SetUnderlay(underlay) => tables.set_underlay(underlay)?,
             Step::AddPortState(device) => tables.add_port_state(*device)?,
             Step::SetPort(device, port) => tables.set_port(device, port)?,
             Step::SetAdmission(key, admission) => tables.set_admission(key, admission)?,
@@ -96,7 +96,7 @@ impl Reconciler {
                 tables.remove_port(device)?;
                 tables.remove_port_state(*device)?;
             }
-            Step::RemoveUnderlay(device) => tables.remove_underlay(device)?,
+            Step::RemoveUnderlay(device) => tables.remove_underlay(*device)?,
             Step::RemoveLink(id) => {
                 tables.set_link(*id, &vnet_common::table::link::LinkEntry::NONE)?;
             }
