@@ -12,59 +12,12 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 
+use crate::binaries::Binaries;
 use crate::host::Host;
 use crate::laboratory::last_lines;
 use crate::namespace::BPF_DIRECTORY;
 use crate::patience::{LIMIT, try_eventually};
 use crate::process::{self, Output, Process};
-
-/// The programs under test.
-#[derive(Clone, Debug)]
-pub struct Binaries {
-    /// The daemon.
-    pub agent: PathBuf,
-    /// The client.
-    pub vnetctl: PathBuf,
-}
-
-impl Binaries {
-    /// What `VNET_AGENT` and `VNETCTL` name, or else what cargo put beside the running program
-    /// (`target/debug` for a test of a debug build).
-    ///
-    /// # Errors
-    ///
-    /// Where there is none; the error says how to build it.
-    pub fn find() -> Result<Self> {
-        Ok(Self {
-            agent: find_program("vnet-agent", "VNET_AGENT")?,
-            vnetctl: find_program("vnetctl", "VNETCTL")?,
-        })
-    }
-}
-
-fn find_program(name: &str, variable: &str) -> Result<PathBuf> {
-    if let Some(path) = std::env::var_os(variable).filter(|path| !path.is_empty()) {
-        let path = PathBuf::from(path);
-        return path
-            .canonicalize()
-            .with_context(|| format!("{variable} names {}", path.display()));
-    }
-    let ourselves = std::env::current_exe()?;
-    // Tests are in `deps`, one below the programs; a program is beside them.
-    let found = ourselves
-        .ancestors()
-        .skip(1)
-        .take(2)
-        .map(|place| place.join(name))
-        .find(|path| path.is_file());
-    found.with_context(|| {
-        format!(
-            "there is no {name} beside {}: build it in the same profile \
-             (cargo build -p vnet-agent), or name it in {variable}",
-            ourselves.display()
-        )
-    })
-}
 
 /// An agent on a host. It is killed when dropped; what it left in the kernel goes with the host.
 #[derive(Debug)]

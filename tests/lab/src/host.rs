@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result, bail};
 use vnet_common::addr::Mac;
 
-use crate::agent::{Agent, Binaries};
+use crate::agent::Agent;
+use crate::binaries::Binaries;
 use crate::bridge;
 use crate::capture::Capture;
 use crate::laboratory::Estate;

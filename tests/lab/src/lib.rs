@@ -21,6 +21,7 @@
 //! ```
 
 mod agent;
+mod binaries;
 mod bridge;
 mod capture;
 mod host;
@@ -34,7 +35,8 @@ mod tap;
 mod underlay;
 mod vm;
 
-pub use agent::{Agent, Binaries};
+pub use agent::Agent;
+pub use binaries::Binaries;
 pub use capture::{Capture, Recording};
 pub use host::Host;
 pub use laboratory::{Lab, in_lab};
