@@ -1,1 +1,18 @@
-//! One promise a file: the real binaries in the lab
+//! One promise a file: the real binaries in the lab.
+//!
+//! What do the tests share? The guests and their frames ([`frame`]), what agents are told
+//! ([`settings`]), whole overlays of hosts, agents and guests ([`stage`]), what the agents answer
+//! ([`ask`]) and whether it adds up ([`books`]), a stream of numbered frames that shows what was
+//! lost or doubled ([`stream`]), who reads everything meanwhile ([`listener`]), repeatable chance
+//! ([`chance`]), and what somebody else might have done to a host ([`stranger`]).
+
+pub mod ask;
+pub mod books;
+pub mod chance;
+pub mod frame;
+pub mod listener;
+pub mod settings;
+pub mod signal;
+pub mod stage;
+pub mod stranger;
+pub mod stream;
