@@ -47,7 +47,7 @@ impl Kernel {
     ///
     /// The kernel does not take them.
     pub fn load(machine: &Machine) -> Result<Self> {
-        let mut plane = DataPlane::open(&machine.pin_directory(), &LIMITS)?;
+        let mut plane = DataPlane::open(&machine.pin_directory(), &LIMITS, true)?;
         let events = plane.tables_mut().take_events().context("somebody has the events")?;
         let stage = Stage {
             devices: machine.devices.clone(),
@@ -147,10 +147,10 @@ impl Runner for Kernel {
             tables.set_port(device, port)?;
         }
         for device in gone(&before.underlays, &entries.underlays) {
-            tables.remove_underlay(device)?;
+            tables.remove_underlay(*device)?;
         }
-        for (device, underlay) in &entries.underlays {
-            tables.set_underlay(device, underlay)?;
+        for underlay in entries.underlays.values() {
+            tables.set_underlay(underlay)?;
         }
         for key in gone(&before.rules, &entries.rules) {
             tables.remove_rule(key)?;

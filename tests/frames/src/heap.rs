@@ -24,8 +24,8 @@ pub struct Heap {
 /// What a kernel leaves in front of a frame: `XDP_PACKET_HEADROOM` less its own `xdp_frame`.
 const HEADROOM_BYTES: usize = 256 - 40;
 
-/// Some time after the start, so that it is not taken for "never".
-const NOW_NS: u64 = 0x0000_0012_3456_789a;
+/// Where the heap's clock stands: some time after the start, so that it is not taken for "never".
+pub const NOW_NS: u64 = 0x0000_0012_3456_789a;
 
 impl Heap {
     /// Empty tables, devices numbered from 11.
@@ -43,7 +43,8 @@ impl Heap {
     /// Empty tables, with the numbers of another runner.
     #[must_use]
     pub fn on(stage: Stage) -> Self {
-        let tables = Observed::default();
+        let mut tables = Observed::default();
+        tables.cpu = stage.cpu;
         tables.inner.now_ns.set(NOW_NS);
         Self { stage, tables }
     }

@@ -2,16 +2,19 @@
 //!
 //! Who is who ([`actor`]); a frame in words to bytes ([`build`]) and back ([`decode`], [`diff`]);
 //! a test vector ([`vector`]), its tables ([`world`]), who runs it ([`runner`], [`heap`]) and
-//! whether it did what it says ([`judge`], [`books`]).
+//! whether it did what it says ([`judge`], [`books`]). For tests of properties: what rules mean,
+//! the slow way ([`linear`]), and rules and frames by chance ([`chance`]).
 
 pub mod actor;
 pub mod books;
 pub mod build;
+pub mod chance;
 pub mod decode;
 pub mod diff;
 pub mod flow_port;
 pub mod heap;
 pub mod judge;
+pub mod linear;
 mod observed;
 mod ordinary;
 pub mod runner;

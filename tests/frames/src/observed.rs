@@ -22,6 +22,8 @@ use vnet_ebpf::tables::heap::HeapTables;
 pub struct Observed {
     /// The tables themselves.
     pub inner: HeapTables,
+    /// The CPU that programs are taken to run on.
+    pub cpu: u8,
     /// Which address each port has learned.
     pub learned: RefCell<BTreeMap<u32, Mac>>,
     /// Events since somebody took them.
@@ -81,7 +83,8 @@ impl Tables for Observed {
     }
 
     fn next_sequence(&self, link: LinkId) -> (u8, u32) {
-        self.inner.next_sequence(link)
+        let (_, sequence) = self.inner.next_sequence(link);
+        (self.cpu, sequence)
     }
 
     fn is_learned(&self, device: u32, source: Mac) -> bool {

@@ -73,7 +73,7 @@ pub fn entries(vector: &Vector, added: &[String], stage: &Stage) -> Result<Entri
             udp_port: vector.underlay.udp_port.to_be_bytes(),
             _pad: [0; 2],
             ledger: UNDERLAY_LEDGER,
-            mtu: UNDERLAY_MTU,
+            device: stage.device(WIRE)?,
         };
         entries.underlays.insert(stage.device(WIRE)?, underlay);
     }
