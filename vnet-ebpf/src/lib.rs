@@ -5,7 +5,14 @@
 //! value or a reason. Who holds the frame ([`frame`]) and the tables ([`tables`]) is open, so that
 //! the same code runs in the kernel, in tests without privileges and in `vnetctl trace`.
 #![no_std]
-#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch, core_intrinsics))]
+#![cfg_attr(
+    target_arch = "bpf",
+    expect(
+        internal_features,
+        reason = "the one volatile move that needs no alignment is internal"
+    )
+)]
 #![deny(unsafe_code)]
 
 #[cfg(not(target_arch = "bpf"))]

@@ -5,6 +5,7 @@
 )]
 
 use core::arch::asm;
+use core::intrinsics::unaligned_volatile_store;
 
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
@@ -84,10 +85,6 @@ impl XdpFrame {
 #[repr(C, align(8))]
 struct Aligned<T>(T);
 
-/// A word that may lie anywhere.
-#[repr(C, packed)]
-struct Anywhere<T>(T);
-
 /// Copies in the widest moves there are. The compiler's own copy of bytes that lie anywhere is one
 /// move a byte, and it would turn a plain loop into that copy; volatile moves stay what they are.
 ///
@@ -107,10 +104,10 @@ unsafe fn copy_in_words(to: *mut u8, from: *const u8, bytes: usize) {
         if next > bytes {
             return at;
         }
-        // SAFETY: `next` is not behind the end of either side; `Anywhere` needs no alignment.
+        // SAFETY: `next` is not behind the end of either side; neither move needs alignment.
         unsafe {
-            let word = from.add(at).cast::<Anywhere<T>>().read();
-            to.add(at).cast::<Anywhere<T>>().write_volatile(word);
+            let word = from.add(at).cast::<T>().read_unaligned();
+            unaligned_volatile_store(to.add(at).cast::<T>(), word);
         }
         next
     }
