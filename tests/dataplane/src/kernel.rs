@@ -32,6 +32,8 @@ pub const LIMITS: Limits = Limits { ports: 16, links: 4096, networks: 8, rules: 
 pub struct Kernel {
     /// The data plane.
     pub plane: DataPlane,
+    /// The inode of the network namespace whose refused redirects are counted; 0 for none.
+    pub namespace: u32,
     stage: Stage,
     events: RingBuf<MapData>,
     written: Entries,
@@ -54,7 +56,7 @@ impl Kernel {
             cpu: machine.cpu,
             ..Stage::default()
         };
-        Ok(Self { plane, stage, events, written: Entries::default() })
+        Ok(Self { plane, namespace: 0, stage, events, written: Entries::default() })
     }
 
     /// Books without flows, which take longest to read.
@@ -102,7 +104,7 @@ fn role(door: Door) -> Role {
 }
 
 /// The programs' clock.
-fn now_ns() -> Result<u64> {
+pub(crate) fn now_ns() -> Result<u64> {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC)?;
     Ok(u64::try_from(now.tv_sec())? * 1_000_000_000 + u64::try_from(now.tv_nsec())?)
 }
@@ -178,7 +180,7 @@ impl Runner for Kernel {
             tables.set_network(*slot, network)?;
         }
         let slow_path_device = entries.slow_path_device;
-        tables.set_setting(&Setting { slow_path_device, namespace: 0 })?;
+        tables.set_setting(&Setting { slow_path_device, namespace: self.namespace })?;
         Ok(())
     }
 

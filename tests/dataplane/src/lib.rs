@@ -1,6 +1,8 @@
 //! The frame path in this machine's kernel, for tests: a machine of its own ([`machine`]), the
-//! loaded programs as a runner of vectors ([`kernel`]), and maps that are not ours ([`foreign`]).
+//! loaded programs as a runner of vectors, by test run ([`kernel`]) and between devices
+//! ([`live`]), and maps that are not ours ([`foreign`]).
 
-
+pub mod foreign;
 pub mod kernel;
+pub mod live;
 pub mod machine;

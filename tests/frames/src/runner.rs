@@ -30,6 +30,13 @@ pub enum Verdict {
     Back,
     /// Out of another device, this one.
     Redirected(Option<u32>),
+    /// Seen to come out of a device, the one that it came in by or another.
+    Out {
+        /// Which device.
+        at: u32,
+    },
+    /// Seen to come out nowhere: dropped or passed.
+    Nowhere,
     /// The program gave up, which ours never do.
     Aborted,
 }
