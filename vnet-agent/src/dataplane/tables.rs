@@ -274,6 +274,21 @@ impl KernelTables {
             .map_err(failed("writing", name::UNDERLAYS))
     }
 
+    /// The highest generation in any slot, those included that are free again.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn generation(&self) -> Result<u32, DataPlaneError> {
+        let slots = (0..self.networks.len()).map(|slot| self.networks.get(&slot, 0));
+        slots
+            .map(|entry| entry.map(|entry| entry.0.generation))
+            .try_fold(0, |highest, generation| {
+                generation.map(|generation| highest.max(generation))
+            })
+            .map_err(failed("reading", name::NETWORKS))
+    }
+
     /// What the programs keep for a port.
     ///
     /// # Errors

@@ -14,8 +14,8 @@ use crate::model::attachment::Attachment;
 
 /// The tables that the agent writes, and the devices with programs on them.
 ///
-/// As read from the kernel, or as wanted; in the latter the generations of networks are 0, because
-/// they follow from the difference.
+/// As read from the kernel, or as wanted; in the latter the generations are 0, because they follow
+/// from the difference.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
     /// Single values; none before the first start.
@@ -26,6 +26,9 @@ pub struct Image {
     pub underlays: BTreeMap<u32, UnderlayEntry>,
     /// By slot.
     pub networks: BTreeMap<u32, NetworkEntry>,
+    /// The highest generation that any network ever had: a flow of a network that went may wait for
+    /// it to come back, so no generation is used twice.
+    pub generation: u32,
     /// By link id.
     pub links: BTreeMap<u32, LinkEntry>,
     /// By claim.

@@ -91,11 +91,14 @@ fn make(now: &Image, wanted: &Image, steps: &mut Vec<Step>) {
             .get(slot)
             .is_none_or(|before| before.id != network.id)
         {
-            let empty = NetworkEntry {
-                generation: first_generation(now, *slot),
-                ..*network
-            };
-            steps.push(Step::SetNetwork(*slot, empty));
+            let generation = next(now.generation);
+            steps.push(Step::SetNetwork(
+                *slot,
+                NetworkEntry {
+                    generation,
+                    ..*network
+                },
+            ));
         }
     }
     let underlays = changed(&now.underlays, &wanted.underlays);
@@ -109,13 +112,6 @@ fn make(now: &Image, wanted: &Image, steps: &mut Vec<Step>) {
     for (key, admission) in changed(&now.admissions, &wanted.admissions) {
         steps.push(Step::SetAdmission(key, admission));
     }
-}
-
-/// Flows of a network that had the slot before must not seem to be of the new one.
-fn first_generation(now: &Image, slot: u32) -> u32 {
-    now.networks
-        .get(&slot)
-        .map_or(1, |before| next(before.generation))
 }
 
 /// The next generation; 0 is none.
@@ -135,26 +131,15 @@ fn decide(now: &Image, wanted: &Image, steps: &mut Vec<Step>) {
         touched.extend(key.network().map(|network| network.get()));
         steps.push(Step::RemoveRule(key));
     }
+    // Above the one that new networks were made with: their rules were not complete then.
+    let generation = next(next(now.generation));
     for (slot, network) in &wanted.networks {
         let before = now
             .networks
             .get(slot)
             .filter(|before| before.id == network.id);
-        let Some(before) = before else {
-            if touched.contains(&network.id) {
-                let generation = next(first_generation(now, *slot));
-                steps.push(Step::SetNetwork(
-                    *slot,
-                    NetworkEntry {
-                        generation,
-                        ..*network
-                    },
-                ));
-            }
-            continue;
-        };
-        if touched.contains(&network.id) || before.shapes != network.shapes {
-            let generation = next(before.generation);
+        let has_other_shapes = before.is_some_and(|before| before.shapes != network.shapes);
+        if touched.contains(&network.id) || has_other_shapes {
             steps.push(Step::SetNetwork(
                 *slot,
                 NetworkEntry {
@@ -219,7 +204,10 @@ pub fn apply(image: &mut Image, step: &Step) {
         Step::SetSetting(setting) => image.setting = Some(setting),
         Step::ZeroLedger(_) | Step::AddPortState(_) => {}
         Step::SetLink(id, link) => drop(image.links.insert(id, link)),
-        Step::SetNetwork(slot, network) => drop(image.networks.insert(slot, network)),
+        Step::SetNetwork(slot, network) => {
+            image.generation = image.generation.max(network.generation);
+            image.networks.insert(slot, network);
+        }
         Step::SetUnderlay(underlay) => drop(image.underlays.insert(underlay.device, underlay)),
         Step::SetPort(device, port) => drop(image.ports.insert(device, port)),
         Step::SetAdmission(key, admission) => drop(image.admissions.insert(key, admission)),

@@ -34,7 +34,7 @@ impl Reconciler {
         };
         let networks: Vec<_> = reconciler.now.networks.clone().into_iter().collect();
         for (slot, mut network) in networks {
-            network.generation = network.generation.wrapping_add(1).max(1);
+            network.generation = reconciler.now.generation.wrapping_add(1).max(1);
             reconciler.take(&Step::SetNetwork(slot, network), &Host::default())?;
         }
         Ok(reconciler)
@@ -158,6 +158,7 @@ impl Reconciler {
 fn read(plane: &DataPlane) -> Result<Image, DataPlaneError> {
     let tables = plane.tables();
     Ok(Image {
+        generation: tables.generation()?,
         setting: Some(tables.setting()?).filter(|setting| setting.namespace != 0),
         ports: tables.ports()?.into_iter().collect(),
         underlays: tables.underlays()?.into_iter().collect(),

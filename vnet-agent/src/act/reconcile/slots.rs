@@ -18,6 +18,8 @@ pub struct Slots<'a> {
     now: &'a Image,
     networks: BTreeSet<u32>,
     links: BTreeSet<u32>,
+    /// Links that have been dealt already: one that becomes two keeps its place for the first.
+    dealt: BTreeSet<u32>,
     ledgers: BTreeSet<u32>,
     limits: &'a Limits,
     ledgers_max: u32,
@@ -37,6 +39,7 @@ impl<'a> Slots<'a> {
             now,
             networks: now.networks.keys().copied().collect(),
             links: now.links.keys().copied().collect(),
+            dealt: BTreeSet::new(),
             ledgers: in_use.collect(),
             limits,
             ledgers_max,
@@ -63,14 +66,17 @@ impl<'a> Slots<'a> {
         let known = networks
             .iter()
             .find_map(|&network| self.now.admissions.get(&admission_key(remote, network)))
-            .filter(|admission| self.now.links.contains_key(&admission.link.0));
-        match known {
-            Some(admission) => Some((admission.link, admission.ledger)),
+            .filter(|admission| self.now.links.contains_key(&admission.link.0))
+            .filter(|admission| !self.dealt.contains(&admission.link.0));
+        let (id, ledger) = match known {
+            Some(admission) => (admission.link, admission.ledger),
             None => {
                 let ledger = self.ledger(None)?;
-                Some((LinkId(take(&mut self.links, self.limits.links)?), ledger))
+                (LinkId(take(&mut self.links, self.limits.links)?), ledger)
             }
-        }
+        };
+        self.dealt.insert(id.0);
+        Some((id, ledger))
     }
 
     /// A ledger: the one it has, or a free one; nothing where all are taken.
