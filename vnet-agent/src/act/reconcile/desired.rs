@@ -7,26 +7,22 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use vnet_common::addr::{Cookie, LinkId, Mac, NetworkId, PortId};
+use vnet_common::addr::{LinkId, Mac, NetworkId, PortId};
 use vnet_common::reason::Reason;
 use vnet_common::table::action::Action;
-use vnet_common::table::admission::AdmissionEntry;
-use vnet_common::table::link::LinkEntry;
 use vnet_common::table::network::NetworkEntry;
-use vnet_common::table::port::{ADDRESSES_MAX, PortEntry};
 use vnet_common::table::setting::Setting;
 use vnet_common::table::underlay::UnderlayEntry;
 
-use super::header::{Endpoint, Path, link_entry, unresolved};
 use super::image::Image;
+use super::links::{guest_mtus, links};
+use super::ports::ports;
 use super::rules::{Compilable, compile_rules};
-use super::slots::{Slots, admission_key};
+use super::slots::Slots;
 use crate::model::attachment::{Attachment, Role};
 use crate::model::configuration::UnderlayMatch;
 use crate::model::host::{Device, Host};
-use crate::model::mtu::port_mtu;
-use crate::model::next_hop::NoNextHop;
-use crate::model::{Addresses, Configuration, Link, Port, PortDevice, Rule, Target};
+use crate::model::{Configuration, Link, PortDevice, Rule, Target};
 
 /// What is given.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +70,7 @@ pub struct Fault {
 }
 
 impl Fault {
-    fn new(
+    pub(super) fn new(
         subject: impl Into<String>,
         message: impl Into<String>,
         cure: impl Into<String>,
@@ -87,7 +83,7 @@ impl Fault {
         }
     }
 
-    fn waiting(self) -> Self {
+    pub(super) fn waiting(self) -> Self {
         Self {
             is_waiting: true,
             ..self
@@ -95,17 +91,12 @@ impl Fault {
     }
 }
 
-/// The smallest MTU that IPv4 allows a link (RFC 791, section 3.2).
-const MTU_MIN: u32 = 68;
-/// An Ethernet header and one VLAN tag: what a device takes beyond its MTU.
-const LINK_LAYER_BYTES_MAX: u32 = 18;
-
 /// Where overlay packets enter and leave.
-struct UnderlayEnd<'a> {
-    device: &'a Device,
-    mac: Mac,
-    ipv4: Option<IpAddr>,
-    ipv6: Option<IpAddr>,
+pub(super) struct UnderlayEnd<'a> {
+    pub(super) device: &'a Device,
+    pub(super) mac: Mac,
+    pub(super) ipv4: Option<IpAddr>,
+    pub(super) ipv6: Option<IpAddr>,
 }
 
 /// Works out what should be.
@@ -140,7 +131,7 @@ pub fn desired(wanted: &Configuration, given: &Surroundings<'_>, now: &Image) ->
 }
 
 /// The id and slot of each network that has one.
-type Networks<'a> = BTreeMap<&'a str, (NetworkId, u32)>;
+pub(super) type Networks<'a> = BTreeMap<&'a str, (NetworkId, u32)>;
 
 fn networks<'a>(
     wanted: &'a Configuration,
@@ -168,7 +159,7 @@ fn networks<'a>(
     networks
 }
 
-fn no_room(subject: String, limit: &str) -> Fault {
+pub(super) fn no_room(subject: String, limit: &str) -> Fault {
     Fault::new(
         subject,
         format!("there is no room: limits.{limit} are in use"),
@@ -249,290 +240,6 @@ fn underlay<'a>(
         ));
     }
     Some(end)
-}
-
-fn links(
-    wanted: &Configuration,
-    given: &Surroundings<'_>,
-    now: &Image,
-    networks: &Networks<'_>,
-    underlay: Option<&UnderlayEnd<'_>>,
-    slots: &mut Slots<'_>,
-    desired: &mut Desired,
-) {
-    for link in &wanted.links {
-        let carried: Vec<(NetworkId, u32)> = link
-            .networks
-            .iter()
-            .filter_map(|name| networks.get(name.as_str()).copied())
-            .collect();
-        let ids: Vec<NetworkId> = carried.iter().map(|(id, _)| *id).collect();
-        let subject = format!("link {}", link.name);
-        let Some((id, ledger)) = slots.link(link.remote, &ids) else {
-            desired.faults.push(no_room(subject, "links"));
-            continue;
-        };
-        desired.links.insert(link.name.clone(), id);
-        for (network, network_slot) in carried {
-            let admission = AdmissionEntry {
-                cookie: link.cookie.unwrap_or(Cookie::NONE),
-                link: id,
-                ledger,
-                network_slot,
-                _pad: 0,
-            };
-            desired
-                .image
-                .admissions
-                .insert(admission_key(link.remote, network), admission);
-        }
-        let path = underlay
-            .ok_or_else(|| NoPath::because("there is no underlay device".to_owned()))
-            .and_then(|underlay| path(wanted, link, given.host, underlay));
-        let path = path.or_else(|no_path| no_path.earlier(now.links.get(&id.0)));
-        let entry = match path {
-            Ok(path) => link_entry(&path, ledger).unwrap_or(unresolved(ledger)),
-            Err(NoPath { why, .. }) => {
-                let cure = format!(
-                    "see `ip route get {0}` and `ip neighbour show {0}`; the agent goes on as \
-                     soon as the way is there",
-                    link.remote
-                );
-                desired.faults.push(Fault::new(subject, why, cure));
-                unresolved(ledger)
-            }
-        };
-        desired.image.links.insert(id.0, entry);
-    }
-}
-
-/// Why a link has no way to the other end.
-struct NoPath {
-    why: String,
-    /// All of it but the next hop's Ethernet address, which is being asked for.
-    pending: Option<Path>,
-}
-
-impl NoPath {
-    fn because(why: String) -> Self {
-        Self { why, pending: None }
-    }
-
-    /// While the kernel asks who the next hop is, whoever it was before mostly still is: so an
-    /// agent that starts does not interrupt what an earlier one left running.
-    fn earlier(self, entry: Option<&LinkEntry>) -> Result<Path, Self> {
-        let earlier = entry.and_then(|entry| {
-            let path = self.pending.filter(|path| path.device == entry.device)?;
-            let mac = Mac(*entry.header.first_chunk()?);
-            Some(Path {
-                remote: Endpoint { mac, ..path.remote },
-                ..path
-            })
-        });
-        earlier.ok_or(self)
-    }
-}
-
-/// The way that a link takes.
-fn path(
-    wanted: &Configuration,
-    link: &Link,
-    host: &Host,
-    underlay: &UnderlayEnd<'_>,
-) -> Result<Path, NoPath> {
-    let local = match link.remote {
-        IpAddr::V4(_) => underlay.ipv4,
-        IpAddr::V6(_) => underlay.ipv6,
-    };
-    let device = underlay.device;
-    let address = local.ok_or_else(|| {
-        let family = if link.remote.is_ipv4() {
-            "IPv4"
-        } else {
-            "IPv6"
-        };
-        NoPath::because(format!(
-            "{} has no {family} address to reach {} from",
-            device.name, link.remote
-        ))
-    })?;
-    let path = |mac, mtu: u32| Path {
-        local: Endpoint {
-            mac: underlay.mac,
-            address,
-        },
-        remote: Endpoint {
-            mac,
-            address: link.remote,
-        },
-        device: device.index,
-        mtu: device.mtu.min(mtu),
-        udp_port: wanted.underlay.udp_port,
-        cookie: link.cookie.unwrap_or(Cookie::NONE),
-    };
-    let hop = match host.next_hops.get(&link.remote) {
-        Some(Ok(hop)) => hop,
-        Some(Err(why)) => {
-            let pending = (*why == NoNextHop::Resolving).then(|| path(Mac::ZERO, device.mtu));
-            return Err(NoPath {
-                why: format!("{}: {why}", link.remote),
-                pending,
-            });
-        }
-        None => {
-            let why = format!("{}: the way is being looked up", link.remote);
-            return Err(NoPath {
-                why,
-                pending: Some(path(Mac::ZERO, device.mtu)),
-            });
-        }
-    };
-    if hop.ifindex != device.index {
-        let other = host
-            .devices
-            .get(&hop.ifindex)
-            .map_or("another device", |d| d.name.as_str());
-        return Err(NoPath::because(format!(
-            "{} is reached by {other}, not by the underlay device {}",
-            link.remote, device.name
-        )));
-    }
-    Ok(path(hop.mac, hop.mtu))
-}
-
-fn guest_mtus(
-    wanted: &Configuration,
-    underlay: Option<&UnderlayEnd<'_>>,
-    host: &Host,
-    desired: &mut Desired,
-) {
-    let Some(underlay) = underlay else { return };
-    let on_the_way = |link: &Link| match host.next_hops.get(&link.remote) {
-        Some(Ok(hop)) => underlay.device.mtu.min(hop.mtu),
-        _ => underlay.device.mtu,
-    };
-    for network in &wanted.networks {
-        if let Some(mtu) = port_mtu(&network.name, &wanted.links, on_the_way) {
-            desired.guest_mtus.insert(network.name.clone(), mtu);
-        }
-    }
-}
-
-fn ports(
-    wanted: &Configuration,
-    given: &Surroundings<'_>,
-    now: &Image,
-    networks: &Networks<'_>,
-    slots: &mut Slots<'_>,
-    desired: &mut Desired,
-) {
-    for taken in given.devices {
-        let (Some(port), Some(device)) = (
-            wanted.ports.get(taken.port),
-            given.host.device_named(&taken.name),
-        ) else {
-            continue;
-        };
-        let Some(&(network, network_slot)) = networks.get(port.network.as_str()) else {
-            continue;
-        };
-        let before = now.ports.get(&device.index);
-        let subject = format!("port {}", device.name);
-        let room = desired.image.ports.len() < usize::try_from(wanted.limits.ports).unwrap_or(0);
-        let ledger = slots
-            .ledger(before.map(|entry| entry.ledger))
-            .filter(|_| room);
-        let Some(ledger) = ledger else {
-            desired.faults.push(no_room(subject, "ports"));
-            continue;
-        };
-        let mtu_before = mtu(port, device, before, desired);
-        let entry = PortEntry {
-            network,
-            network_slot,
-            ledger,
-            flags: source_flags(&port.addresses),
-            frame_bytes_max: device.mtu.saturating_add(LINK_LAYER_BYTES_MAX),
-            mtu_before,
-            slow_path_cost_ns: 1_000_000_000 / port.slow_path_rate.max(1),
-            slow_path_burst_ns: burst_ns(port),
-            addresses: listed(&port.addresses),
-            _pad: [0; 8],
-        };
-        desired.image.ports.insert(device.index, entry);
-        desired
-            .image
-            .attachments
-            .insert(Attachment::new(Role::Port, device.index));
-    }
-    for port in &wanted.ports {
-        if let crate::model::DeviceMatch::Name(name) = &port.device
-            && given.host.device_named(name).is_none()
-        {
-            let absent = Fault::new(
-                format!("port {name}"),
-                "there is no such device",
-                "start its VM; the agent takes it in as soon as it appears",
-            );
-            desired.faults.push(absent.waiting());
-        }
-    }
-}
-
-/// Says which MTU the device should get, if the agent is to set it, and returns the one to put
-/// back later (0 where the agent sets none).
-fn mtu(port: &Port, device: &Device, before: Option<&PortEntry>, desired: &mut Desired) -> u32 {
-    let Some(&wanted) = desired.guest_mtus.get(&port.network) else {
-        return kept(before);
-    };
-    let subject = format!("port {}", device.name);
-    if wanted < MTU_MIN {
-        desired.faults.push(Fault::new(
-            subject,
-            format!("the underlay's MTU leaves {wanted} bytes to guests, too few for IP"),
-            "raise the underlay's MTU",
-        ));
-        return kept(before);
-    }
-    if !port.set_mtu {
-        return kept(before);
-    }
-    let mtu_before = match kept(before) {
-        0 => device.mtu,
-        earlier => earlier,
-    };
-    if device.mtu != wanted {
-        desired.mtus.insert(device.index, wanted);
-    }
-    mtu_before
-}
-
-fn kept(before: Option<&PortEntry>) -> u32 {
-    before.map_or(0, |entry| entry.mtu_before)
-}
-
-fn source_flags(addresses: &Addresses) -> u32 {
-    match addresses {
-        Addresses::Only(_) => 0,
-        Addresses::Learn => PortEntry::LEARN,
-        Addresses::Any => PortEntry::ANY_SOURCE,
-    }
-}
-
-fn listed(addresses: &Addresses) -> [Mac; ADDRESSES_MAX] {
-    let mut listed = [Mac::ZERO; ADDRESSES_MAX];
-    if let Addresses::Only(addresses) = addresses {
-        for (place, address) in listed.iter_mut().zip(addresses) {
-            *place = *address;
-        }
-    }
-    listed
-}
-
-fn burst_ns(port: &Port) -> u32 {
-    let burst = u64::from(port.slow_path_burst.max(1)) * 1_000_000_000
-        / u64::from(port.slow_path_rate.max(1));
-    u32::try_from(burst).unwrap_or(u32::MAX)
 }
 
 fn rules(

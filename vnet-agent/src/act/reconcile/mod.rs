@@ -8,7 +8,9 @@
 pub mod desired;
 pub mod header;
 pub mod image;
+mod links;
 pub mod order;
+mod ports;
 pub mod rules;
 pub mod runtime;
 pub mod slots;

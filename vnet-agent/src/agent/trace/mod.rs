@@ -4,27 +4,24 @@
 //! the tables as they are and without a trace; the same steps run here over a copy of the tables
 //! and explain it. Where the two do not agree, the report says so: then one of them is wrong.
 
-use std::net::IpAddr;
+mod entrance;
+mod outer;
 
 use nix::time::{ClockId, clock_gettime};
-use vnet_common::addr::{LinkId, NetworkId};
-use vnet_common::entropy::Entropy;
+use vnet_common::addr::NetworkId;
 use vnet_common::reason::Reason;
 use vnet_common::rule::Shape;
 use vnet_common::table::flow::FlowKey;
-use vnet_common::table::link::LinkEntry;
 use vnet_common::wire::ethernet::Ethernet;
-use vnet_ebpf::frame::Frame;
 use vnet_ebpf::frame::heap::HeapFrame;
-use vnet_ebpf::step::deliver::HOP_LIMIT;
-use vnet_ebpf::step::encap::{Outside, encap};
 use vnet_ebpf::tables::heap::HeapTables;
 use vnet_ebpf::{Outcome, Way, from_port, from_underlay};
 use zerocopy::FromBytes;
 
+use self::entrance::Entrance;
+use self::outer::{outer, without_sequence};
 use super::Agent;
 use super::answer::internal;
-use crate::act::reconcile::header::{Endpoint, Path, link_entry};
 use crate::api::{
     FrameBytes, HostRun, KernelRun, Place, Refusal, RuleStatus, TraceReport, TraceRequest,
     TraceStep, Verdict,
@@ -32,23 +29,13 @@ use crate::api::{
 use crate::dataplane::Answer;
 use crate::model::Target;
 use crate::model::attachment::Role;
-use crate::model::host::Device;
 use crate::overlay::flood::End;
 
-/// Where the frame meets a program, and what is inside.
-struct Entrance {
-    from: Place,
-    role: Role,
-    device: u32,
-    /// As it comes in on the device.
-    bytes: Vec<u8>,
-    /// The guest's frame, where that is not the same.
-    inner: Vec<u8>,
-    network: Option<NetworkId>,
-}
-
 impl Agent {
-    pub(super) fn trace(&mut self, request: &TraceRequest) -> Result<TraceReport, Refusal> {
+    pub(in crate::agent) fn trace(
+        &mut self,
+        request: &TraceRequest,
+    ) -> Result<TraceReport, Refusal> {
         let entrance = self.entrance(request)?;
         let kernel = self
             .reconciler
@@ -66,163 +53,6 @@ impl Agent {
             Err(error) => report.steps.push(step("kernel", error.to_string())),
         }
         Ok(report)
-    }
-
-    fn entrance(&self, request: &TraceRequest) -> Result<Entrance, Refusal> {
-        let frame = &request.frame.0;
-        let from = match &request.from {
-            Some(place) => place.clone(),
-            None => self.port_of_source(frame)?,
-        };
-        match &from {
-            Place::Port(name) => {
-                let device = self.port_device(name)?;
-                let network = self
-                    .reconciler
-                    .now()
-                    .ports
-                    .get(&device.index)
-                    .map(|port| port.network);
-                let (bytes, inner) = (frame.clone(), frame.clone());
-                Ok(Entrance {
-                    role: Role::Port,
-                    device: device.index,
-                    bytes,
-                    inner,
-                    network,
-                    from,
-                })
-            }
-            Place::Underlay(name) => {
-                let index = self.host.device_named(name).map(|device| device.index);
-                let Some(device) = index.filter(|index| self.desired.underlay == Some(*index))
-                else {
-                    return Err(Refusal::not_found(format!(
-                        "{name} is not the underlay device"
-                    )));
-                };
-                let (bytes, inner) = (frame.clone(), Vec::new());
-                Ok(Entrance {
-                    role: Role::Underlay,
-                    device,
-                    bytes,
-                    inner,
-                    network: None,
-                    from,
-                })
-            }
-            Place::Link(name) => {
-                let name = name.clone();
-                self.link_entrance(request, from, &name)
-            }
-            Place::Agent => Err(Refusal::invalid(
-                "the agent's own frames follow no rules".to_owned(),
-            )
-            .cure("trace from a port, a link or an underlay device")),
-        }
-    }
-
-    /// The port that lists the frame's source, or has learned it.
-    fn port_of_source(&self, frame: &[u8]) -> Result<Place, Refusal> {
-        let cure = "say where the frame comes in: --from DEVICE or --from link:NAME";
-        let (header, _) = Ethernet::read_from_prefix(frame)
-            .map_err(|_| Refusal::invalid("the frame is shorter than an Ethernet header"))?;
-        let found = self.devices.iter().find(|taken| {
-            let port = self.configuration.ports.get(taken.port);
-            taken.learned == Some(header.source)
-                || port.is_some_and(|port| match &port.addresses {
-                    crate::model::Addresses::Only(list) => list.contains(&header.source),
-                    _ => false,
-                })
-        });
-        match found {
-            Some(taken) => Ok(Place::Port(taken.name.clone())),
-            None => Err(Refusal::not_found(format!(
-                "no port here has the address {}",
-                header.source
-            ))
-            .cure(cure)),
-        }
-    }
-
-    fn port_device(&self, name: &str) -> Result<&Device, Refusal> {
-        let device = self.host.device_named(name);
-        device
-            .filter(|device| self.reconciler.now().ports.contains_key(&device.index))
-            .ok_or_else(|| {
-                let ports = self.devices.iter().map(|taken| taken.name.as_str());
-                Refusal::not_found(format!("{name} is not a port")).cure(format!(
-                    "the ports here are: {}",
-                    ports.collect::<Vec<_>>().join(", ")
-                ))
-            })
-    }
-
-    /// The packet that the other end of the link would send for this frame.
-    fn link_entrance(
-        &self,
-        request: &TraceRequest,
-        from: Place,
-        name: &str,
-    ) -> Result<Entrance, Refusal> {
-        let link = self.configuration.link(name).ok_or_else(|| {
-            let links = self
-                .configuration
-                .links
-                .iter()
-                .map(|link| link.name.as_str());
-            Refusal::not_found(format!("there is no link {name}")).cure(format!(
-                "the links here are: {}",
-                links.collect::<Vec<_>>().join(", ")
-            ))
-        })?;
-        let network = match (&request.network, link.networks.as_slice()) {
-            (Some(network), _) => network,
-            (None, [only]) => only,
-            (None, _) => {
-                return Err(
-                    Refusal::invalid(format!("link {name} carries several networks"))
-                        .cure("name one: --network NAME"),
-                );
-            }
-        };
-        let network = self
-            .configuration
-            .network(network)
-            .ok_or_else(|| self.unknown_network(network))?;
-        let device = self
-            .desired
-            .underlay
-            .and_then(|index| self.host.devices.get(&index));
-        let (Some(device), Some(local)) = (device, self.local_address(link.remote)) else {
-            return Err(Refusal::unavailable("there is no underlay device now"));
-        };
-        let mac = device.mac.unwrap_or_default();
-        let path = Path {
-            local: Endpoint {
-                mac,
-                address: link.remote,
-            },
-            remote: Endpoint {
-                mac,
-                address: local,
-            },
-            device: device.index,
-            mtu: u32::from(u16::MAX),
-            udp_port: self.configuration.underlay.udp_port,
-            cookie: link.cookie.unwrap_or(vnet_common::addr::Cookie::NONE),
-        };
-        let bytes = link_entry(&path, 0)
-            .and_then(|entry| wrapped(&request.frame.0, &entry, network.id))
-            .ok_or_else(|| Refusal::invalid("the frame does not fit into a packet"))?;
-        Ok(Entrance {
-            from,
-            role: Role::Underlay,
-            device: device.index,
-            bytes,
-            inner: request.frame.0.clone(),
-            network: Some(network.id),
-        })
     }
 
     /// The kernel's tables, for the same steps on the host. The clock is the kernel's, so that a
@@ -486,73 +316,4 @@ fn verdict(result: Result<Outcome, Reason>) -> Verdict {
         Ok(Way::Passed) => Verdict::Passed,
         Err(_) => Verdict::Dropped,
     }
-}
-
-/// The frame in a packet with these headers.
-fn wrapped(frame: &[u8], entry: &LinkEntry, network: NetworkId) -> Option<Vec<u8>> {
-    let mut packet = HeapFrame::new(0, frame);
-    u16::try_from(packet.length()).ok()?;
-    let [_, a, b, c] = network.get().to_be_bytes();
-    let outside = Outside {
-        hop_limit: HOP_LIMIT,
-        network: [a, b, c],
-        entropy: Entropy::new(),
-    };
-    encap(
-        &mut packet,
-        &HeapTables::default(),
-        LinkId(0),
-        entry,
-        &outside,
-    )
-    .ok()?;
-    Some(packet.bytes().to_vec())
-}
-
-/// A packet of a link without what differs from packet to packet: stream, sequence, send time.
-fn without_sequence(bytes: &[u8], is_packet: bool) -> Vec<u8> {
-    let mut bytes = bytes.to_vec();
-    if !is_packet {
-        return bytes;
-    }
-    let is_ipv4 = bytes.get(12..14) == Some(&vnet_common::wire::ethernet::IPV4);
-    let geneve = if is_ipv4 { 42 } else { 62 };
-    let has_option = bytes.get(geneve).is_some_and(|words| words & 0x3f != 0);
-    if has_option && let Some(varying) = bytes.get_mut(geneve + 20..geneve + 28) {
-        varying.fill(0);
-    }
-    bytes
-}
-
-/// The outer headers in words.
-fn outer(bytes: &[u8]) -> Option<String> {
-    use vnet_common::wire::ethernet;
-    use vnet_common::wire::geneve::Geneve;
-    use vnet_common::wire::ipv4::Ipv4;
-    use vnet_common::wire::ipv6::Ipv6;
-    use vnet_common::wire::udp::Udp;
-
-    let (link, rest) = Ethernet::read_from_prefix(bytes).ok()?;
-    let (source, destination, hops, rest): (IpAddr, IpAddr, u8, &[u8]) = match link.ethertype {
-        ethernet::IPV4 => {
-            let (ip, rest) = Ipv4::read_from_prefix(rest).ok()?;
-            (ip.source.into(), ip.destination.into(), ip.ttl, rest)
-        }
-        _ => {
-            let (ip, rest) = Ipv6::read_from_prefix(rest).ok()?;
-            (ip.source.into(), ip.destination.into(), ip.hop_limit, rest)
-        }
-    };
-    let (udp, rest) = Udp::read_from_prefix(rest).ok()?;
-    let (geneve, _) = Geneve::read_from_prefix(rest).ok()?;
-    Some(format!(
-        "{} to {}, {source} port {} to {destination} port {}, TTL {hops}, Geneve network {}, {} \
-         bytes of options",
-        link.source,
-        link.destination,
-        u16::from_be_bytes(udp.source),
-        u16::from_be_bytes(udp.destination),
-        geneve.network().map_or(0, NetworkId::get),
-        geneve.options_bytes(),
-    ))
 }

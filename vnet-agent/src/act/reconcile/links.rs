@@ -1,0 +1,186 @@
+//! The links that should be, and the ways that they take.
+//!
+//! Input: the wanted links, the underlay device and the next hops. Output: entries to send by and
+//! to receive by, and the MTU that they leave to guests.
+
+use std::net::IpAddr;
+
+use vnet_common::addr::{Cookie, Mac, NetworkId};
+use vnet_common::table::admission::AdmissionEntry;
+use vnet_common::table::link::LinkEntry;
+
+use super::desired::{Desired, Fault, Networks, Surroundings, UnderlayEnd, no_room};
+use super::header::{Endpoint, Path, link_entry, unresolved};
+use super::image::Image;
+use super::slots::{Slots, admission_key};
+use crate::model::host::Host;
+use crate::model::mtu::port_mtu;
+use crate::model::next_hop::NoNextHop;
+use crate::model::{Configuration, Link};
+
+pub(super) fn links(
+    wanted: &Configuration,
+    given: &Surroundings<'_>,
+    now: &Image,
+    networks: &Networks<'_>,
+    underlay: Option<&UnderlayEnd<'_>>,
+    slots: &mut Slots<'_>,
+    desired: &mut Desired,
+) {
+    for link in &wanted.links {
+        let carried: Vec<(NetworkId, u32)> = link
+            .networks
+            .iter()
+            .filter_map(|name| networks.get(name.as_str()).copied())
+            .collect();
+        let ids: Vec<NetworkId> = carried.iter().map(|(id, _)| *id).collect();
+        let subject = format!("link {}", link.name);
+        let Some((id, ledger)) = slots.link(link.remote, &ids) else {
+            desired.faults.push(no_room(subject, "links"));
+            continue;
+        };
+        desired.links.insert(link.name.clone(), id);
+        for (network, network_slot) in carried {
+            let admission = AdmissionEntry {
+                cookie: link.cookie.unwrap_or(Cookie::NONE),
+                link: id,
+                ledger,
+                network_slot,
+                _pad: 0,
+            };
+            desired
+                .image
+                .admissions
+                .insert(admission_key(link.remote, network), admission);
+        }
+        let path = underlay
+            .ok_or_else(|| NoPath::because("there is no underlay device".to_owned()))
+            .and_then(|underlay| path(wanted, link, given.host, underlay));
+        let path = path.or_else(|no_path| no_path.earlier(now.links.get(&id.0)));
+        let entry = match path {
+            Ok(path) => link_entry(&path, ledger).unwrap_or(unresolved(ledger)),
+            Err(NoPath { why, .. }) => {
+                let cure = format!(
+                    "see `ip route get {0}` and `ip neighbour show {0}`; the agent goes on as \
+                     soon as the way is there",
+                    link.remote
+                );
+                desired.faults.push(Fault::new(subject, why, cure));
+                unresolved(ledger)
+            }
+        };
+        desired.image.links.insert(id.0, entry);
+    }
+}
+
+/// Why a link has no way to the other end.
+struct NoPath {
+    why: String,
+    /// All of it but the next hop's Ethernet address, which is being asked for.
+    pending: Option<Path>,
+}
+
+impl NoPath {
+    fn because(why: String) -> Self {
+        Self { why, pending: None }
+    }
+
+    /// While the kernel asks who the next hop is, whoever it was before mostly still is: so an
+    /// agent that starts does not interrupt what an earlier one left running.
+    fn earlier(self, entry: Option<&LinkEntry>) -> Result<Path, Self> {
+        let earlier = entry.and_then(|entry| {
+            let path = self.pending.filter(|path| path.device == entry.device)?;
+            let mac = Mac(*entry.header.first_chunk()?);
+            Some(Path {
+                remote: Endpoint { mac, ..path.remote },
+                ..path
+            })
+        });
+        earlier.ok_or(self)
+    }
+}
+
+/// The way that a link takes.
+fn path(
+    wanted: &Configuration,
+    link: &Link,
+    host: &Host,
+    underlay: &UnderlayEnd<'_>,
+) -> Result<Path, NoPath> {
+    let local = match link.remote {
+        IpAddr::V4(_) => underlay.ipv4,
+        IpAddr::V6(_) => underlay.ipv6,
+    };
+    let device = underlay.device;
+    let address = local.ok_or_else(|| {
+        let family = if link.remote.is_ipv4() {
+            "IPv4"
+        } else {
+            "IPv6"
+        };
+        NoPath::because(format!(
+            "{} has no {family} address to reach {} from",
+            device.name, link.remote
+        ))
+    })?;
+    let path = |mac, mtu: u32| Path {
+        local: Endpoint {
+            mac: underlay.mac,
+            address,
+        },
+        remote: Endpoint {
+            mac,
+            address: link.remote,
+        },
+        device: device.index,
+        mtu: device.mtu.min(mtu),
+        udp_port: wanted.underlay.udp_port,
+        cookie: link.cookie.unwrap_or(Cookie::NONE),
+    };
+    let hop = match host.next_hops.get(&link.remote) {
+        Some(Ok(hop)) => hop,
+        Some(Err(why)) => {
+            let pending = (*why == NoNextHop::Resolving).then(|| path(Mac::ZERO, device.mtu));
+            return Err(NoPath {
+                why: format!("{}: {why}", link.remote),
+                pending,
+            });
+        }
+        None => {
+            let why = format!("{}: the way is being looked up", link.remote);
+            return Err(NoPath {
+                why,
+                pending: Some(path(Mac::ZERO, device.mtu)),
+            });
+        }
+    };
+    if hop.ifindex != device.index {
+        let other = host
+            .devices
+            .get(&hop.ifindex)
+            .map_or("another device", |d| d.name.as_str());
+        return Err(NoPath::because(format!(
+            "{} is reached by {other}, not by the underlay device {}",
+            link.remote, device.name
+        )));
+    }
+    Ok(path(hop.mac, hop.mtu))
+}
+
+pub(super) fn guest_mtus(
+    wanted: &Configuration,
+    underlay: Option<&UnderlayEnd<'_>>,
+    host: &Host,
+    desired: &mut Desired,
+) {
+    let Some(underlay) = underlay else { return };
+    let on_the_way = |link: &Link| match host.next_hops.get(&link.remote) {
+        Some(Ok(hop)) => underlay.device.mtu.min(hop.mtu),
+        _ => underlay.device.mtu,
+    };
+    for network in &wanted.networks {
+        if let Some(mtu) = port_mtu(&network.name, &wanted.links, on_the_way) {
+            desired.guest_mtus.insert(network.name.clone(), mtu);
+        }
+    }
+}

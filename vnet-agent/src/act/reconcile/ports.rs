@@ -1,0 +1,136 @@
+//! The ports that should be, and the MTUs that their devices get.
+//!
+//! Input: the devices that port entries take in. Output: their entries, the programs on them, and
+//! what of it must wait.
+
+use vnet_common::addr::Mac;
+use vnet_common::table::port::{ADDRESSES_MAX, PortEntry};
+
+use super::desired::{Desired, Fault, Networks, Surroundings, no_room};
+use super::image::Image;
+use super::slots::Slots;
+use crate::model::attachment::{Attachment, Role};
+use crate::model::host::Device;
+use crate::model::{Addresses, Configuration, DeviceMatch, Port};
+
+/// The smallest MTU that IPv4 allows a link (RFC 791, section 3.2).
+const MTU_MIN: u32 = 68;
+/// An Ethernet header and one VLAN tag: what a device takes beyond its MTU.
+const LINK_LAYER_BYTES_MAX: u32 = 18;
+
+pub(super) fn ports(
+    wanted: &Configuration,
+    given: &Surroundings<'_>,
+    now: &Image,
+    networks: &Networks<'_>,
+    slots: &mut Slots<'_>,
+    desired: &mut Desired,
+) {
+    for taken in given.devices {
+        let (Some(port), Some(device)) = (
+            wanted.ports.get(taken.port),
+            given.host.device_named(&taken.name),
+        ) else {
+            continue;
+        };
+        let Some(&(network, network_slot)) = networks.get(port.network.as_str()) else {
+            continue;
+        };
+        let before = now.ports.get(&device.index);
+        let subject = format!("port {}", device.name);
+        let room = desired.image.ports.len() < usize::try_from(wanted.limits.ports).unwrap_or(0);
+        let ledger = slots
+            .ledger(before.map(|entry| entry.ledger))
+            .filter(|_| room);
+        let Some(ledger) = ledger else {
+            desired.faults.push(no_room(subject, "ports"));
+            continue;
+        };
+        let mtu_before = mtu(port, device, before, desired);
+        let entry = PortEntry {
+            network,
+            network_slot,
+            ledger,
+            flags: source_flags(&port.addresses),
+            frame_bytes_max: device.mtu.saturating_add(LINK_LAYER_BYTES_MAX),
+            mtu_before,
+            slow_path_cost_ns: 1_000_000_000 / port.slow_path_rate.max(1),
+            slow_path_burst_ns: burst_ns(port),
+            addresses: listed(&port.addresses),
+            _pad: [0; 8],
+        };
+        desired.image.ports.insert(device.index, entry);
+        desired
+            .image
+            .attachments
+            .insert(Attachment::new(Role::Port, device.index));
+    }
+    for port in &wanted.ports {
+        if let DeviceMatch::Name(name) = &port.device
+            && given.host.device_named(name).is_none()
+        {
+            let absent = Fault::new(
+                format!("port {name}"),
+                "there is no such device",
+                "start its VM; the agent takes it in as soon as it appears",
+            );
+            desired.faults.push(absent.waiting());
+        }
+    }
+}
+
+/// Says which MTU the device should get, if the agent is to set it, and returns the one to put
+/// back later (0 where the agent sets none).
+fn mtu(port: &Port, device: &Device, before: Option<&PortEntry>, desired: &mut Desired) -> u32 {
+    let Some(&wanted) = desired.guest_mtus.get(&port.network) else {
+        return kept(before);
+    };
+    let subject = format!("port {}", device.name);
+    if wanted < MTU_MIN {
+        desired.faults.push(Fault::new(
+            subject,
+            format!("the underlay's MTU leaves {wanted} bytes to guests, too few for IP"),
+            "raise the underlay's MTU",
+        ));
+        return kept(before);
+    }
+    if !port.set_mtu {
+        return kept(before);
+    }
+    let mtu_before = match kept(before) {
+        0 => device.mtu,
+        earlier => earlier,
+    };
+    if device.mtu != wanted {
+        desired.mtus.insert(device.index, wanted);
+    }
+    mtu_before
+}
+
+fn kept(before: Option<&PortEntry>) -> u32 {
+    before.map_or(0, |entry| entry.mtu_before)
+}
+
+fn source_flags(addresses: &Addresses) -> u32 {
+    match addresses {
+        Addresses::Only(_) => 0,
+        Addresses::Learn => PortEntry::LEARN,
+        Addresses::Any => PortEntry::ANY_SOURCE,
+    }
+}
+
+fn listed(addresses: &Addresses) -> [Mac; ADDRESSES_MAX] {
+    let mut listed = [Mac::ZERO; ADDRESSES_MAX];
+    if let Addresses::Only(addresses) = addresses {
+        for (place, address) in listed.iter_mut().zip(addresses) {
+            *place = *address;
+        }
+    }
+    listed
+}
+
+fn burst_ns(port: &Port) -> u32 {
+    let burst = u64::from(port.slow_path_burst.max(1)) * 1_000_000_000
+        / u64::from(port.slow_path_rate.max(1));
+    u32::try_from(burst).unwrap_or(u32::MAX)
+}
