@@ -61,7 +61,11 @@ pub fn headers(expected: &[u8], actual: &[u8]) -> String {
 /// Where capture files go.
 fn directory() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"),
+        || {
+            let crates = Path::new(env!("CARGO_MANIFEST_DIR"));
+            let workspace = crates.ancestors().nth(2).unwrap_or(crates);
+            workspace.join("target")
+        },
         PathBuf::from,
     );
     target.join("frames")

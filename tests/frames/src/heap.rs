@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
+use vnet_common::table::event::Event;
 use vnet_common::table::port::PortState;
 use vnet_ebpf::frame::heap::HeapFrame;
 use vnet_ebpf::tables::heap::HeapTables;
@@ -47,6 +48,11 @@ impl Heap {
         tables.cpu = stage.cpu;
         tables.inner.now_ns.set(NOW_NS);
         Self { stage, tables }
+    }
+
+    /// The events since the last look.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        self.tables.events.take()
     }
 
     /// The tables.
@@ -147,7 +153,7 @@ impl Runner for Heap {
             ledgers: self.tables.inner.ledgers(),
             flows: self.tables.flows(),
             states: states.collect::<BTreeMap<_, _>>(),
-            events: self.tables.events.take(),
+            events: self.take_events(),
         })
     }
 }

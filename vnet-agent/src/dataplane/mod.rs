@@ -8,6 +8,7 @@ pub mod attach;
 pub mod btf;
 pub mod error;
 pub mod events;
+pub mod figures;
 mod log;
 pub mod object;
 pub mod pin;
@@ -18,6 +19,7 @@ use std::path::Path;
 
 pub use crate::model::attachment::{Attachment, Role};
 pub use error::DataPlaneError;
+pub use figures::ProgramFigures;
 pub use tables::KernelTables;
 pub use test_run::Answer;
 
