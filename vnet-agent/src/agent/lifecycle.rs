@@ -97,7 +97,13 @@ fn configuration(
         Loaded::Nothing => (settings.configuration, file.to_string()),
         Loaded::Changed(changed) => {
             info!("{file} is unchanged: what clients changed since is kept");
-            (*changed, format!("{file}, and changes made since"))
+            // Clients do not change limits. A file that was read while running may have others
+            // than those that were in force when the change was stored.
+            let limits = settings.configuration.limits;
+            (
+                Configuration { limits, ..*changed },
+                format!("{file}, and changes made since"),
+            )
         }
         Loaded::Outdated { to } => {
             warn!(
