@@ -154,10 +154,9 @@ fn receive(
     let mut last = Instant::now();
     loop {
         let is_done = done.load(Ordering::Acquire);
-        let missing = sent.load(Ordering::Acquire)
-            - arrived
-                .load(Ordering::Relaxed)
-                .min(sent.load(Ordering::Acquire));
+        let missing = sent
+            .load(Ordering::Acquire)
+            .saturating_sub(arrived.load(Ordering::Relaxed));
         if is_done && (missing == 0 || last.elapsed() > LATE) {
             break;
         }
