@@ -28,6 +28,11 @@ use crate::machine::Machine;
 /// Table sizes for tests: many links, because each vector takes new ones; little else.
 pub const LIMITS: Limits = Limits { ports: 16, links: 4096, networks: 8, rules: 4096, flows: 8192 };
 
+/// The longest frame that a test run takes for what a driver hands over: a page, less what is in
+/// front (`XDP_PACKET_HEADROOM`) and what the kernel keeps behind (`skb_shared_info`). Of a longer
+/// one it would show a program only the beginning.
+pub const FRAME_BYTES_MAX: usize = 4096 - 256 - 320;
+
 /// The loaded programs and their tables.
 pub struct Kernel {
     /// The data plane.
