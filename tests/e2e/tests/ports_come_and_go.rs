@@ -11,6 +11,7 @@ use e2e::stage::{Family, PORT, Stage, mesh_settings};
 use e2e::stranger::{has_program, index_of, mtu_of};
 use e2e::{ask, books, signal};
 use lab::{Host, in_lab, try_eventually};
+use nix::sys::signal::Signal;
 use vnet_agent::api::InterfaceState;
 
 /// The names of pins that hold programs on devices of ports.
@@ -100,9 +101,16 @@ fn a_new_device_under_the_same_name_is_taken_in_even_where_no_room_is_left() {
         ask::until_interface(host, "tap1", InterfaceState::Forwarding)?;
         for number in 0..5 {
             let before = index_of(host, "tap1")?;
-            // Between the two the agent may see nothing, or both at once.
+            // Every other time the agent hears of both at once.
+            let at_once = number % 2 == 0;
+            if at_once {
+                signal::send(&site.agent, Signal::SIGSTOP)?;
+            }
             drop(two.take());
             let new = host.tap_guest("tap1", guest(2))?;
+            if at_once {
+                signal::send(&site.agent, Signal::SIGCONT)?;
+            }
             assert_ne!(index_of(host, "tap1")?, before);
             let wanted = index_of(host, "tap1")?;
             try_eventually("the new device is the port", || {
@@ -198,6 +206,34 @@ fn what_comes_and_goes_while_no_agent_runs_is_found_afterwards() {
             expect(receiver, &[frame])?;
         }
         Ok(())
+    });
+}
+
+#[test]
+fn a_pattern_that_fits_the_underlay_leaves_it_alone() {
+    in_lab("all", |lab| {
+        let stage = Stage::new(lab, 2, |own| {
+            let other = e2e::stage::address(Family::Ipv4, 3 - own);
+            let four_letters =
+                "[[port]]\npattern = \"????\"\nnetwork = \"blue\"\naddresses = \"any\"";
+            Settings::on(&format!(
+                "address = \"{}\"",
+                e2e::stage::address(Family::Ipv4, own)
+            ))
+            .and(four_letters)
+            .link("link", &other)
+            .way(guest(3 - own), "link")
+            .rule("any", &guest(own).to_string(), "port = \"tap0\"")
+        })?;
+        let (one, two) = stage.two()?;
+        for site in [one, two] {
+            let log = site.agent.log()?;
+            assert!(!log.contains("already has an XDP program"), "{log}");
+            assert_eq!(ask::status(&site.host)?.ports, 1);
+        }
+        let frame = numbered(guest(1), guest(2), 1, 100);
+        one.guest.send(&frame)?;
+        expect(&two.guest, &[frame])
     });
 }
 

@@ -13,6 +13,7 @@ mod lifecycle;
 mod status;
 mod trace;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -116,6 +117,17 @@ impl Agent {
 
     /// Makes the kernel hold what it should, given everything that is known now.
     async fn reconcile(&mut self) {
+        let mut faults = self.reconcile_once().await;
+        // The new comes before the old goes. What had no room beside the old has it now.
+        if self.reconciler.has_made_room() && faults.iter().any(|fault| !fault.is_waiting) {
+            faults = self.reconcile_once().await;
+        }
+        self.tell_slow_path();
+        self.report(&faults);
+        self.faults = faults;
+    }
+
+    async fn reconcile_once(&mut self) -> Vec<Fault> {
         self.devices = self.port_devices();
         let given = Surroundings {
             host: &self.host,
@@ -126,12 +138,12 @@ impl Agent {
         };
         let desired = desired(&self.configuration, &given, self.reconciler.now());
         let mut faults = desired.faults.clone();
+        // Before the tables forget what it was, and after they remember it.
+        faults.extend(self.set_mtus(&desired.mtus_before).await);
         faults.extend(self.reconciler.reconcile(&desired, &self.host));
+        faults.extend(self.set_mtus(&desired.mtus).await);
         self.desired = desired;
-        faults.extend(self.set_mtus().await);
-        self.tell_slow_path();
-        self.report(&faults);
-        self.faults = faults;
+        faults
     }
 
     /// Says once what is new among the faults, and what is over.
@@ -150,7 +162,11 @@ impl Agent {
 
     /// The devices that port entries take in. Not the underlay, not the agent's own tap.
     fn port_devices(&self) -> Vec<PortDevice> {
-        let own = [Some(self.slow_path_device), self.desired.underlay];
+        let underlay = self.configuration.underlay.on.device(&self.host);
+        let own = [
+            Some(self.slow_path_device),
+            underlay.map(|device| device.index),
+        ];
         let devices = self.host.devices.values();
         devices
             .filter(|device| !own.contains(&Some(device.index)) && device.mac.is_some())
@@ -179,9 +195,9 @@ impl Agent {
         (state.learned != 0).then(|| Mac::from_bits(state.learned))
     }
 
-    async fn set_mtus(&self) -> Vec<Fault> {
+    async fn set_mtus(&self, mtus: &BTreeMap<u32, u32>) -> Vec<Fault> {
         let mut faults = Vec::new();
-        for (&index, &mtu) in &self.desired.mtus {
+        for (&index, &mtu) in mtus {
             if let Err(error) = self.watcher.requests().set_mtu(index, mtu).await {
                 let name = self
                     .host

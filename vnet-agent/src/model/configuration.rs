@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::host::{Device, Host};
 use super::{DeviceMatch, Link, Network, Port, Rule};
 
 /// Everything that reconciliation brings about on this host.
@@ -78,6 +79,16 @@ pub enum UnderlayMatch {
     Device(String),
     /// By an address of this host; the device that has it is used.
     Address(IpAddr),
+}
+
+impl UnderlayMatch {
+    /// The device of this host that is meant, if it is there.
+    pub fn device<'a>(&self, host: &'a Host) -> Option<&'a Device> {
+        match self {
+            Self::Device(name) => host.device_named(name),
+            Self::Address(address) => host.device_with(*address),
+        }
+    }
 }
 
 impl fmt::Display for UnderlayMatch {

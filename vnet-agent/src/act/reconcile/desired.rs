@@ -46,6 +46,9 @@ pub struct Desired {
     pub image: Image,
     /// The MTUs that devices should have, by index.
     pub mtus: BTreeMap<u32, u32>,
+    /// The MTUs that devices had before they became ports, which they are no more: to be set
+    /// before the tables forget them.
+    pub mtus_before: BTreeMap<u32, u32>,
     /// The MTU that guests of a network must use, by the network's name.
     pub guest_mtus: BTreeMap<String, u32>,
     /// Which id a link has, by its name.
@@ -176,11 +179,11 @@ fn underlay<'a>(
 ) -> Option<UnderlayEnd<'a>> {
     let host = given.host;
     let subject = "underlay";
-    let (device, only) = match &wanted.underlay.on {
-        UnderlayMatch::Device(name) => (host.device_named(name), None),
-        UnderlayMatch::Address(address) => (host.device_with(*address), Some(*address)),
+    let only = match wanted.underlay.on {
+        UnderlayMatch::Device(_) => None,
+        UnderlayMatch::Address(address) => Some(address),
     };
-    let Some(device) = device else {
+    let Some(device) = wanted.underlay.on.device(host) else {
         let on = &wanted.underlay.on;
         desired.faults.push(Fault::new(
             subject,

@@ -224,6 +224,19 @@ pub fn apply(image: &mut Image, step: &Step) {
 }
 
 impl Step {
+    /// Whether this step frees a place in a table.
+    pub const fn makes_room(&self) -> bool {
+        matches!(
+            self,
+            Self::RemoveRule(_)
+                | Self::RemoveAdmission(_)
+                | Self::RemovePort(_)
+                | Self::RemoveUnderlay(_)
+                | Self::RemoveLink(_)
+                | Self::RemoveNetwork(_)
+        )
+    }
+
     /// The device whose port this step makes, where it is one of those that may fail for that
     /// device alone.
     pub fn port(&self) -> Option<u32> {

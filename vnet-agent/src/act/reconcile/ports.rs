@@ -65,6 +65,7 @@ pub(super) fn ports(
             .attachments
             .insert(Attachment::new(Role::Port, device.index));
     }
+    let_go(given, now, desired);
     for port in &wanted.ports {
         if let DeviceMatch::Name(name) = &port.device
             && given.host.device_named(name).is_none()
@@ -82,19 +83,20 @@ pub(super) fn ports(
 /// Says which MTU the device should get, if the agent is to set it, and returns the one to put
 /// back later (0 where the agent sets none).
 fn mtu(port: &Port, device: &Device, before: Option<&PortEntry>, desired: &mut Desired) -> u32 {
-    let Some(&wanted) = desired.guest_mtus.get(&port.network) else {
+    if desired.underlay.is_none() {
+        // What guests may use is not known now, which does not make it more.
         return kept(before);
+    }
+    let wanted = desired.guest_mtus.get(&port.network);
+    let Some(&wanted) = wanted.filter(|_| port.set_mtu) else {
+        return put_back(device, before, desired);
     };
-    let subject = format!("port {}", device.name);
     if wanted < MTU_MIN {
         desired.faults.push(Fault::new(
-            subject,
+            format!("port {}", device.name),
             format!("the underlay's MTU leaves {wanted} bytes to guests, too few for IP"),
             "raise the underlay's MTU",
         ));
-        return kept(before);
-    }
-    if !port.set_mtu {
         return kept(before);
     }
     let mtu_before = match kept(before) {
@@ -105,6 +107,31 @@ fn mtu(port: &Port, device: &Device, before: Option<&PortEntry>, desired: &mut D
         desired.mtus.insert(device.index, wanted);
     }
     mtu_before
+}
+
+/// The agent sets the MTU no more: the earlier one is put back, and remembered until it is there.
+fn put_back(device: &Device, before: Option<&PortEntry>, desired: &mut Desired) -> u32 {
+    match kept(before) {
+        0 => 0,
+        earlier if earlier == device.mtu => 0,
+        earlier => {
+            desired.mtus.insert(device.index, earlier);
+            earlier
+        }
+    }
+}
+
+/// Devices that are no ports any more get back the MTU that they had.
+fn let_go(given: &Surroundings<'_>, now: &Image, desired: &mut Desired) {
+    for (index, before) in &now.ports {
+        let Some(device) = given.host.devices.get(index) else {
+            continue;
+        };
+        let is_port = desired.image.ports.contains_key(index);
+        if !is_port && before.mtu_before != 0 && before.mtu_before != device.mtu {
+            desired.mtus_before.insert(*index, before.mtu_before);
+        }
+    }
 }
 
 fn kept(before: Option<&PortEntry>) -> u32 {

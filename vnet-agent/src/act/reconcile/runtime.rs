@@ -16,6 +16,7 @@ pub struct Reconciler {
     plane: DataPlane,
     now: Image,
     written: u64,
+    has_made_room: bool,
 }
 
 impl Reconciler {
@@ -31,6 +32,7 @@ impl Reconciler {
             plane,
             now,
             written: 0,
+            has_made_room: false,
         };
         let networks: Vec<_> = reconciler.now.networks.clone().into_iter().collect();
         for (slot, mut network) in networks {
@@ -65,6 +67,7 @@ impl Reconciler {
     pub fn reconcile(&mut self, desired: &Desired, host: &Host) -> Vec<Fault> {
         let mut faults = Vec::new();
         let mut failed_ports = BTreeSet::new();
+        self.has_made_room = false;
         for step in steps(&self.now, &desired.image) {
             if step.port().is_some_and(|port| failed_ports.contains(&port)) {
                 continue;
@@ -72,9 +75,17 @@ impl Reconciler {
             if let Err(error) = self.take(&step, host) {
                 failed_ports.extend(step.port());
                 faults.push(fault(&step, &error, host));
+            } else {
+                self.has_made_room |= step.makes_room();
             }
         }
         faults
+    }
+
+    /// Whether the last reconciliation took something away, so that what failed before that may
+    /// succeed now.
+    pub fn has_made_room(&self) -> bool {
+        self.has_made_room
     }
 
     fn take(&mut self, step: &Step, host: &Host) -> Result<(), DataPlaneError> {
