@@ -63,11 +63,12 @@ impl XdpFrame {
     }
 
     /// Whether the frame has metadata in front, which only a test run can give it: drivers hand
-    /// frames to the first program of a device without any.
+    /// frames to the first program of a device without any. Those that know no metadata, taps
+    /// of Linux 6.1 among them, say so by a metadata pointer *behind* the frame's start.
     #[inline(always)]
     pub fn has_metadata(&self) -> bool {
         let metadata = pointer_field!(self.context, "8");
-        metadata != self.start
+        metadata < self.start
     }
 
     /// A pointer to a `T` at this offset, all of it inside the frame.
