@@ -4,7 +4,8 @@
 use std::fs;
 
 use aya::maps::MapType;
-use aya::programs::{ProgramError, RawTracePoint, Xdp};
+use aya::programs::{ProgramError, ProgramType, RawTracePoint, Xdp};
+use aya::sys::is_program_supported;
 use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
 use tracing::warn;
 use vnet_common::name;
@@ -103,6 +104,7 @@ pub fn load(
     limits: &Limits,
     count_refused: bool,
 ) -> Result<(Ebpf, bool), DataPlaneError> {
+    must_be_permitted()?;
     let shapes = shapes(limits);
     for shape in &shapes {
         pins.check(shape)?;
@@ -130,6 +132,16 @@ pub fn load(
         pins.remove_tracepoints(&TRACEPOINTS.map(|(program, _)| program))?;
     }
     Ok((object, counts_refused))
+}
+
+/// Asked first: where it may not load programs, aya takes the kernel for one that cannot hold global
+/// data, leaves that out, and fails over what is missing then.
+fn must_be_permitted() -> Result<(), DataPlaneError> {
+    match is_program_supported(ProgramType::Xdp) {
+        Err(error) if os_error(&error) == Some(libc::EPERM) => Err(DataPlaneError::NotPermitted),
+        // Anything else shows when the programs themselves are loaded, with more to say.
+        _ => Ok(()),
+    }
 }
 
 /// One of the XDP programs.
