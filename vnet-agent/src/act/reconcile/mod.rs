@@ -14,6 +14,8 @@ mod ports;
 pub mod rules;
 pub mod runtime;
 pub mod slots;
+#[cfg(test)]
+mod tests;
 
 pub use desired::{Desired, Surroundings, desired};
 pub use image::Image;
