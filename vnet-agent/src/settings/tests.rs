@@ -54,6 +54,7 @@ socket_group = "vnet"
 pin_directory = "/sys/fs/bpf/other"
 state_directory = "/var/lib/other"
 slow_path_device = "other-slow"
+count_refused = false
 
 [underlay]
 address = "10.0.0.1"
@@ -133,6 +134,7 @@ fn a_file_that_says_everything_is_understood() {
         pin_directory: "/sys/fs/bpf/other".into(),
         state_directory: "/var/lib/other".into(),
         slow_path_device: "other-slow".into(),
+        count_refused: false,
     };
     assert_eq!(settings.agent, agent);
     let rule = |network, source, destination, to| Rule {
