@@ -48,5 +48,6 @@ pub use station::Station;
 pub use tap::{TapGuest, VNET_HEADER_BYTES};
 pub use underlay::{Underlay, UnderlaySettings, Uplink};
 pub use vm::image::GuestImage;
-pub use vm::{Transfer, VmGuest};
+pub use vm::machine::Machine;
+pub use vm::{Luggage, Transfer, VmGuest, on_debians_kernel};
 pub use vnet_common::addr::Mac;

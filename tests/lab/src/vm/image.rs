@@ -3,7 +3,8 @@
 //! From Debian packages: the kernel that `linux-image-cloud-amd64` depends on, and
 //! `busybox-static`. They are downloaded and unpacked once, not installed, and kept under
 //! `${XDG_CACHE_HOME:-$HOME/.cache}/vnet/guest/<kernel version>`. A directory appears there only
-//! when complete, and only one process makes it.
+//! when complete, and only one process makes it. There are modules for two ends: a guest with a
+//! network card, and a machine that is a lab itself ([`super::machine`]).
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use super::initramfs::Initramfs;
 const KERNEL_PACKAGE: &str = "linux-image-cloud-amd64";
 const SHELL_PACKAGE: &str = "busybox-static";
 /// What the guest's network card needs, in the order in which it can be loaded.
-const MODULES: [&str; 8] = [
+const CARD_MODULES: [&str; 8] = [
     "failover",
     "net_failover",
     "virtio_ring",
@@ -30,7 +31,21 @@ const MODULES: [&str; 8] = [
     "virtio_pci",
     "virtio_net",
 ];
+/// What hosts, underlays and guests of a lab are made of, in the order in which it can be loaded.
+const LAB_MODULES: [&str; 5] = ["llc", "stp", "bridge", "veth", "tun"];
+/// The places of both in the cache.
+const CARD_DIRECTORY: &str = "modules";
+const LAB_DIRECTORY: &str = "lab-modules";
 const INIT: &str = include_str!("init.sh");
+
+/// What a machine is for, and so what its kernel needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A guest: it has a network card.
+    Guest,
+    /// A place for a lab: it has bridges, veths and taps.
+    Lab,
+}
 
 /// The files of a guest, unpacked and ready to boot.
 #[derive(Clone, Debug)]
@@ -80,29 +95,26 @@ impl GuestImage {
         self.directory.join("vmlinuz")
     }
 
-    /// An archive with everything that the guest runs.
-    pub fn initramfs(&self) -> Result<Vec<u8>> {
+    /// An archive with what a machine for this purpose needs to come up, to be finished.
+    pub(crate) fn initramfs(&self, purpose: Purpose) -> Result<Initramfs> {
         let busybox = fs::read(self.directory.join("busybox"))?;
-        let mut archive = Initramfs::default()
-            .directory("bin")
-            .directory("dev")
+        let archive = Initramfs::default()
             .device("dev/console", 5, 1)
-            .directory("modules")
             .program("bin/busybox", &busybox)
             .program("init", INIT.as_bytes());
-        let mut modules = fs::read_dir(self.directory.join("modules"))?
+        let directory = self.directory.join(match purpose {
+            Purpose::Guest => CARD_DIRECTORY,
+            Purpose::Lab => LAB_DIRECTORY,
+        });
+        let mut modules = fs::read_dir(&directory)
+            .with_context(|| format!("cannot read {}", directory.display()))?
             .map(|entry| Ok(entry?.path()))
             .collect::<Result<Vec<_>>>()?;
         modules.sort();
-        for path in modules {
-            let name = path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
-            archive = archive.data(&format!("modules/{name}"), &fs::read(&path)?);
-        }
-        Ok(archive.finish())
+        modules.iter().try_fold(archive, |archive, path| {
+            let name = format!("modules/{}", file_name(path));
+            Ok(archive.data(&name, &fs::read(path)?))
+        })
     }
 }
 
@@ -146,7 +158,7 @@ fn in_cache_or_made(cache: &Path, package: &str) -> Result<PathBuf> {
         .trim_start_matches("linux-image-")
         .trim_end_matches("-unsigned");
     let directory = cache.join(version);
-    if directory.exists() {
+    if directory.join(LAB_DIRECTORY).exists() {
         return Ok(directory);
     }
     eprintln!("downloading {package} and {SHELL_PACKAGE} (once)");
@@ -164,8 +176,14 @@ fn in_cache_or_made(cache: &Path, package: &str) -> Result<PathBuf> {
     }
     let complete = work.path().join("complete");
     collect(&unpacked, version, &complete)?;
-    fs::rename(&complete, &directory)
-        .with_context(|| format!("cannot make {}", directory.display()))?;
+    let fail = |to: &Path| format!("cannot make {}", to.display());
+    if directory.exists() {
+        // It lacks this, and all else of it may be in use.
+        let to = directory.join(LAB_DIRECTORY);
+        fs::rename(complete.join(LAB_DIRECTORY), &to).with_context(|| fail(&to))?;
+    } else {
+        fs::rename(&complete, &directory).with_context(|| fail(&directory))?;
+    }
     Ok(directory)
 }
 
@@ -182,8 +200,7 @@ fn download(into: &Path, packages: &[&str]) -> Result<()> {
 
 /// Copies what a guest needs out of the unpacked packages.
 fn collect(unpacked: &Path, version: &str, target: &Path) -> Result<()> {
-    let modules = target.join("modules");
-    fs::create_dir_all(&modules)?;
+    fs::create_dir_all(target)?;
     let kernel = unpacked.join(format!("boot/vmlinuz-{version}"));
     fs::copy(&kernel, target.join("vmlinuz"))
         .with_context(|| format!("the kernel package has no {}", kernel.display()))?;
@@ -198,9 +215,15 @@ fn collect(unpacked: &Path, version: &str, target: &Path) -> Result<()> {
         .into_iter()
         .find(|path| path.exists())
         .context("the kernel package has no modules")?;
+    collect_modules(&library, &CARD_MODULES, &target.join(CARD_DIRECTORY))?;
+    collect_modules(&library, &LAB_MODULES, &target.join(LAB_DIRECTORY))
+}
+
+fn collect_modules(library: &Path, modules: &[&str], target: &Path) -> Result<()> {
+    fs::create_dir_all(target)?;
     let built_in = fs::read_to_string(library.join("modules.builtin")).unwrap_or_default();
-    for (order, module) in MODULES.iter().enumerate() {
-        let path = modules.join(format!("{order}-{module}.ko"));
+    for (order, module) in modules.iter().enumerate() {
+        let path = target.join(format!("{order}-{module}.ko"));
         match find_module(&library.join("kernel"), module)? {
             Some(found) => unpack_module(&found, &path)?,
             None => ensure!(

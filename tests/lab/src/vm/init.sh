@@ -1,6 +1,7 @@
 #!/bin/busybox sh
-# The first and only program of a guest: brings eth0 up as the kernel's command line says, then
-# runs the commands that come in on the second serial port. The first one has the kernel's log.
+# The first and only program of a machine: brings eth0 up as the kernel's command line says, if it
+# says anything, then runs the commands that come in on the second serial port. The first one has
+# the kernel's log.
 #
 #   request   <number> <command in hexadecimal>
 #   reply     reply <number> <exit status>
@@ -11,7 +12,7 @@
 
 /bin/busybox mkdir -p /proc /sys /dev /tmp /root
 /bin/busybox --install -s /bin
-export PATH=/bin HOME=/root
+export PATH=/programs:/bin HOME=/root
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 # Mounted already where the kernel does that by itself.
@@ -21,22 +22,25 @@ for module in /modules/*.ko; do
 done
 
 ip link set lo up
-# Addresses are the lab's to choose: no wait for duplicates, nobody asked for routers.
-for setting in accept_dad accept_ra router_solicitations; do
-    echo 0 >/proc/sys/net/ipv6/conf/eth0/$setting
-done
-for word in $(cat /proc/cmdline); do
-    value=${word#*=}
-    case $word in
-    vnet.mtu=*) ip link set eth0 mtu "$value" ;;
-    vnet.address=*) ip address add "$value" dev eth0 ;;
-    esac
-done
-ip link set eth0 up
-for try in $(seq 50); do
-    [ "$(cat /sys/class/net/eth0/operstate)" = up ] && break
-    sleep 0.1
-done
+bring_up_eth0() {
+    # Addresses are the lab's to choose: no wait for duplicates, nobody asked for routers.
+    for setting in accept_dad accept_ra router_solicitations; do
+        echo 0 >/proc/sys/net/ipv6/conf/eth0/$setting
+    done
+    for word in $(cat /proc/cmdline); do
+        value=${word#*=}
+        case $word in
+        vnet.mtu=*) ip link set eth0 mtu "$value" ;;
+        vnet.address=*) ip address add "$value" dev eth0 ;;
+        esac
+    done
+    ip link set eth0 up
+    for try in $(seq 50); do
+        [ "$(cat /sys/class/net/eth0/operstate)" = up ] && break
+        sleep 0.1
+    done
+}
+grep -q 'vnet\.mtu=' /proc/cmdline && bring_up_eth0
 
 stty -F /dev/ttyS1 raw -echo
 exec </dev/ttyS1 >/dev/ttyS1 2>/dev/console

@@ -5,43 +5,53 @@
 //! it: for every file a header of 110 characters, the name, and the content, each padded to four
 //! bytes.
 
+use std::collections::BTreeSet;
+
 /// Kinds and permissions, as in `st_mode`.
 const DIRECTORY: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
 const DATA: u32 = 0o100_644;
 const CHARACTER_DEVICE: u32 = 0o020_600;
 
-/// An archive under construction.
+/// An archive under construction. Directories come about with what is in them.
 #[derive(Debug, Default)]
 pub(crate) struct Initramfs {
     bytes: Vec<u8>,
     files: u32,
+    directories: BTreeSet<String>,
 }
 
 impl Initramfs {
-    /// Adds a directory; its parent must be there.
-    pub(crate) fn directory(self, path: &str) -> Self {
-        self.entry(path, DIRECTORY, (0, 0), &[])
-    }
-
     /// Adds a file that can be executed.
     pub(crate) fn program(self, path: &str, content: &[u8]) -> Self {
-        self.entry(path, PROGRAM, (0, 0), content)
+        self.with_parents(path)
+            .entry(path, PROGRAM, (0, 0), content)
     }
 
     /// Adds a file that is read.
     pub(crate) fn data(self, path: &str, content: &[u8]) -> Self {
-        self.entry(path, DATA, (0, 0), content)
+        self.with_parents(path).entry(path, DATA, (0, 0), content)
     }
 
     /// Adds a character device.
     pub(crate) fn device(self, path: &str, major: u32, minor: u32) -> Self {
-        self.entry(path, CHARACTER_DEVICE, (major, minor), &[])
+        self.with_parents(path)
+            .entry(path, CHARACTER_DEVICE, (major, minor), &[])
     }
 
     /// The archive.
     pub(crate) fn finish(self) -> Vec<u8> {
         self.entry("TRAILER!!!", 0, (0, 0), &[]).bytes
+    }
+
+    fn with_parents(mut self, path: &str) -> Self {
+        for (end, _) in path.match_indices('/') {
+            let parent = path.get(..end).unwrap_or_default();
+            if self.directories.insert(parent.to_owned()) {
+                self = self.entry(parent, DIRECTORY, (0, 0), &[]);
+            }
+        }
+        self
     }
 
     fn entry(mut self, path: &str, mode: u32, device: (u32, u32), content: &[u8]) -> Self {
@@ -79,10 +89,7 @@ mod tests {
 
     #[test]
     fn an_archive_is_headers_names_and_contents_padded_to_words() {
-        let archive = Initramfs::default()
-            .directory("bin")
-            .program("bin/sh", b"12345")
-            .finish();
+        let archive = Initramfs::default().program("bin/sh", b"12345").finish();
         let text = String::from_utf8(archive.clone()).unwrap();
         assert_eq!(archive.len() % 4, 0);
         assert!(text.starts_with("0707010000000100004"), "{text}");
@@ -91,5 +98,19 @@ mod tests {
         // 110 of header and 7 of name end at 233, the content starts at 236.
         assert_eq!(text.get(236..241), Some("12345"));
         assert!(text.contains("TRAILER!!!"));
+    }
+
+    #[test]
+    fn each_directory_comes_once_and_before_what_is_in_it() {
+        let archive = Initramfs::default()
+            .data("a/b/one", b"1")
+            .data("a/b/two", b"2")
+            .data("a/three", b"3")
+            .finish();
+        let text = String::from_utf8(archive).unwrap();
+        let places = ["a\0", "a/b\0", "a/b/one\0", "a/b/two\0", "a/three\0"];
+        let at = places.map(|name| text.find(name));
+        assert!(at.is_sorted() && at.iter().all(Option::is_some), "{at:?}");
+        assert_eq!(text.matches("a/b\0").count(), 1);
     }
 }

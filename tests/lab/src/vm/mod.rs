@@ -4,42 +4,39 @@
 //! programs ([`image`]) in a few seconds; commands go in over a serial port (`console`). Its
 //! network card is a tap of the host, with checksum and segmentation offloads off: frames that
 //! XDP redirects would lose what an offload left undone.
+//!
+//! A [`machine`] is not a guest but another kernel to run a whole lab on.
 
 mod console;
+mod elsewhere;
+mod hardware;
 pub mod image;
 mod initramfs;
+mod luggage;
+pub mod machine;
 
-use std::fs::{self, File};
-use std::os::fd::AsRawFd;
-use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
-use std::process::{ChildStdin, Stdio};
+use std::process::ChildStdin;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use crate::host::Host;
-use crate::laboratory::last_lines;
 use crate::process::{Output, Process};
 use crate::station::Station;
 use crate::tap;
 
+pub use elsewhere::on_debians_kernel;
+pub use luggage::Luggage;
+
 use console::Console;
-use image::GuestImage;
+use hardware::{Card, Hardware, Running};
+use image::{GuestImage, Purpose};
 
 /// Memory of a guest, in MiB: the archive, the kernel, and tens of MiB of files.
 const MEMORY_MIB: u32 = 256;
-/// How long booting may take, on a machine that does other things as well.
-const BOOT_LIMIT: Duration = Duration::from_secs(120);
 /// How long a command in the guest may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(180);
-/// What the card must not offer to the guest (`host_…`, `csum`, `gso`) and what it must not ask
-/// of the host (`guest_…`).
-const OFFLOADS_OFF: &str = "csum=off,gso=off,host_tso4=off,host_tso6=off,host_ecn=off,\
-    host_ufo=off,guest_csum=off,guest_tso4=off,guest_tso6=off,guest_ecn=off,guest_ufo=off";
-
 /// A guest that is a virtual machine.
 #[derive(Debug)]
 pub struct VmGuest {
@@ -65,53 +62,19 @@ pub struct Transfer {
 impl VmGuest {
     pub(crate) fn boot(host: &Host, station: Station) -> Result<Self> {
         let image = GuestImage::prepare()?;
-        let name = format!("vm-{}", station.port);
-        let initramfs = host.directory().join(format!("{name}.initramfs"));
-        fs::write(&initramfs, image.initramfs()?)?;
-        let kernel_log = host.directory().join(format!("{name}.kernel"));
-        let qemu_log = host.directory().join(format!("{name}.qemu"));
-        host.estate().add_log(kernel_log.clone());
-        host.estate().add_log(qemu_log.clone());
-
-        let tap = tap::open(host, &station.port, true, station.mtu)?;
-        let mut command = host.command("qemu-system-x86_64");
-        command
-            .args([
-                "-nodefaults",
-                "-no-user-config",
-                "-display",
-                "none",
-                "-no-reboot",
-            ])
-            .args(["-machine", "pc", "-accel", "tcg", "-cpu", "max"])
-            .args(["-m", &MEMORY_MIB.to_string(), "-name", &name])
-            .arg("-kernel")
-            .arg(image.kernel())
-            .arg("-initrd")
-            .arg(&initramfs)
-            .args(["-append", &kernel_command_line(&station)])
-            .arg("-serial")
-            .arg(format!("file:{}", kernel_log.display()))
-            .args(["-serial", "stdio"])
-            .args(["-netdev", &format!("tap,id=port,fd={}", tap.as_raw_fd())])
-            .args([
-                "-device",
-                &format!(
-                    "virtio-net-pci,netdev=port,mac={},romfile=,{OFFLOADS_OFF}",
-                    station.mac
-                ),
-            ])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(File::create(&qemu_log)?);
-        hand_over(&mut command, tap);
-        let mut qemu = Process::start(command).context("is qemu-system-x86 installed?")?;
-        let pipes = qemu.child().stdin.take().zip(qemu.child().stdout.take());
-        let (to_guest, from_guest) = pipes.context("QEMU has no standard streams")?;
-        let mut console = Console::new(to_guest, from_guest);
-        console
-            .wait_until_up(BOOT_LIMIT)
-            .with_context(|| boot_report(&[&qemu_log, &kernel_log]))?;
+        let hardware = Hardware {
+            name: format!("vm-{}", station.port),
+            image: &image,
+            initramfs: image.initramfs(Purpose::Guest)?,
+            command_line: kernel_command_line(&station),
+            memory_mib: MEMORY_MIB,
+            processors: 1,
+            card: Some(Card {
+                tap: tap::open(host, &station.port, true, station.mtu)?,
+                address: station.mac.to_string(),
+            }),
+        };
+        let Running { qemu, console } = hardware.switch_on(host)?;
         Ok(Self {
             station,
             kernel_version: image.kernel_version(),
@@ -221,37 +184,12 @@ impl VmGuest {
     }
 }
 
-/// Leaves a file open in a command, and only in that one.
-fn hand_over(command: &mut std::process::Command, file: File) {
-    // SAFETY: between fork and exec the closure makes one system call, on a file that it owns.
-    unsafe {
-        command.pre_exec(move || {
-            fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty()))?;
-            Ok(())
-        });
-    }
-}
-
 fn kernel_command_line(station: &Station) -> String {
-    // Messages of the kernel go to the first serial port, and are few: each costs emulated time.
-    let mut line = format!(
-        "console=ttyS0 quiet loglevel=4 panic=-1 vnet.mtu={}",
-        station.mtu
-    );
+    let mut line = format!("vnet.mtu={}", station.mtu);
     for address in &station.addresses {
         line.push_str(&format!(" vnet.address={address}"));
     }
     line
-}
-
-fn boot_report(logs: &[&PathBuf]) -> String {
-    let mut report = String::from("the virtual machine did not boot");
-    for log in logs {
-        for line in last_lines(log, 20).unwrap_or_default() {
-            report.push_str(&format!("\n{line}"));
-        }
-    }
-    report
 }
 
 fn first_word(output: Output) -> String {
