@@ -26,7 +26,13 @@ use zerocopy::FromBytes;
 use crate::machine::Machine;
 
 /// Table sizes for tests: many links, because each vector takes new ones; little else.
-pub const LIMITS: Limits = Limits { ports: 16, links: 4096, networks: 8, rules: 4096, flows: 8192 };
+pub const LIMITS: Limits = Limits {
+    ports: 16,
+    links: 4096,
+    networks: 8,
+    rules: 4096,
+    flows: 8192,
+};
 
 /// The longest frame that a test run takes for what a driver hands over: a page, less what is in
 /// front (`XDP_PACKET_HEADROOM`) and what the kernel keeps behind (`skb_shared_info`). Of a longer
@@ -45,7 +51,12 @@ pub struct Kernel {
 }
 
 /// Nothing, in a slot of networks.
-const NO_NETWORK: NetworkEntry = NetworkEntry { id: 0, generation: 0, shapes: 0, _pad: 0 };
+const NO_NETWORK: NetworkEntry = NetworkEntry {
+    id: 0,
+    generation: 0,
+    shapes: 0,
+    _pad: 0,
+};
 
 impl Kernel {
     /// Loads the programs on this machine.
@@ -55,13 +66,22 @@ impl Kernel {
     /// The kernel does not take them.
     pub fn load(machine: &Machine) -> Result<Self> {
         let mut plane = DataPlane::open(&machine.pin_directory(), &LIMITS, true)?;
-        let events = plane.tables_mut().take_events().context("somebody has the events")?;
+        let events = plane
+            .tables_mut()
+            .take_events()
+            .context("somebody has the events")?;
         let stage = Stage {
             devices: machine.devices.clone(),
             cpu: machine.cpu,
             ..Stage::default()
         };
-        Ok(Self { plane, namespace: 0, stage, events, written: Entries::default() })
+        Ok(Self {
+            plane,
+            namespace: 0,
+            stage,
+            events,
+            written: Entries::default(),
+        })
     }
 
     /// Books without flows, which take longest to read.
@@ -79,7 +99,9 @@ impl Kernel {
             }
         }
         for &device in self.written.ports.keys() {
-            books.states.extend(tables.port_state(device)?.map(|state| (device, state)));
+            books
+                .states
+                .extend(tables.port_state(device)?.map(|state| (device, state)));
         }
         while let Some(item) = self.events.next() {
             books.events.extend(Event::read_from_bytes(&item).ok());
@@ -96,7 +118,11 @@ impl Kernel {
             _ => Verdict::Aborted,
         };
         let clock_ns = (clock_began_ns, now_ns()?);
-        Ok(Ran { verdict, frame: answer.frame, clock_ns })
+        Ok(Ran {
+            verdict,
+            frame: answer.frame,
+            clock_ns,
+        })
     }
 }
 
@@ -185,7 +211,10 @@ impl Runner for Kernel {
             tables.set_network(*slot, network)?;
         }
         let slow_path_device = entries.slow_path_device;
-        tables.set_setting(&Setting { slow_path_device, namespace: self.namespace })?;
+        tables.set_setting(&Setting {
+            slow_path_device,
+            namespace: self.namespace,
+        })?;
         Ok(())
     }
 
@@ -208,5 +237,8 @@ impl Runner for Kernel {
 
 /// Keys that are in one map and not in the other.
 fn gone<'a, K: Ord, V>(before: &'a BTreeMap<K, V>, after: &BTreeMap<K, V>) -> Vec<&'a K> {
-    before.keys().filter(|key| !after.contains_key(key)).collect()
+    before
+        .keys()
+        .filter(|key| !after.contains_key(key))
+        .collect()
 }

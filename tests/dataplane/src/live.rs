@@ -85,17 +85,31 @@ impl Runner for Live<'_> {
         let clock_ns = (began_ns, now_ns()?);
         let mut out = Vec::new();
         for at in PORTS.into_iter().chain([WIRE, AGENT]) {
-            out.extend(self.machine.received(at)?.into_iter().map(|frame| (at, frame)));
+            out.extend(
+                self.machine
+                    .received(at)?
+                    .into_iter()
+                    .map(|frame| (at, frame)),
+            );
         }
         let (verdict, frame) = match out.len() {
             0 => (Verdict::Nowhere, Vec::new()),
             1 => {
                 let (at, frame) = out.pop().context("the one frame")?;
-                (Verdict::Out { at: self.stage().device(at)? }, frame)
+                (
+                    Verdict::Out {
+                        at: self.stage().device(at)?,
+                    },
+                    frame,
+                )
             }
             frames => bail!("{frames} frames came out: {out:02x?}"),
         };
-        Ok(Ran { verdict, frame, clock_ns })
+        Ok(Ran {
+            verdict,
+            frame,
+            clock_ns,
+        })
     }
 
     fn books(&mut self) -> Result<Books> {

@@ -50,13 +50,28 @@ impl Machine {
     fn new(directory: &Path) -> Result<Self> {
         unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)?;
         let nothing = None::<&str>;
-        mount(nothing, "/", nothing, MsFlags::MS_PRIVATE | MsFlags::MS_REC, nothing)?;
-        mount(Some("bpf"), directory, Some("bpf"), MsFlags::empty(), nothing)
-            .context("mounting a bpf file system")?;
+        mount(
+            nothing,
+            "/",
+            nothing,
+            MsFlags::MS_PRIVATE | MsFlags::MS_REC,
+            nothing,
+        )?;
+        mount(
+            Some("bpf"),
+            directory,
+            Some("bpf"),
+            MsFlags::empty(),
+            nothing,
+        )
+        .context("mounting a bpf file system")?;
         let mut taps = BTreeMap::new();
         let mut devices = BTreeMap::new();
         for name in PORTS.into_iter().chain([WIRE, AGENT]) {
-            taps.insert(name, tap(name).with_context(|| format!("making the tap {name}"))?);
+            taps.insert(
+                name,
+                tap(name).with_context(|| format!("making the tap {name}"))?,
+            );
             devices.insert(name, if_nametoindex(name)?);
         }
         Ok(Self {
@@ -79,7 +94,9 @@ impl Machine {
     ///
     /// It cannot be run, or fails.
     pub fn ip(&self, arguments: &str) -> Result<()> {
-        let status = Command::new("ip").args(arguments.split_whitespace()).status()?;
+        let status = Command::new("ip")
+            .args(arguments.split_whitespace())
+            .status()?;
         ensure!(status.success(), "`ip {arguments}` failed: {status}");
         Ok(())
     }
@@ -114,7 +131,9 @@ impl Machine {
     }
 
     fn tap(&self, device: &str) -> Result<&File> {
-        self.taps.get(device).with_context(|| format!("no device {device}"))
+        self.taps
+            .get(device)
+            .with_context(|| format!("no device {device}"))
     }
 }
 
@@ -128,7 +147,12 @@ fn tap(name: &str) -> Result<File> {
         .open("/dev/net/tun")?;
     // SAFETY: all zero is a valid `ifreq`: numbers and an empty name.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().take(libc::IFNAMSIZ - 1).zip(name.bytes()) {
+    for (to, from) in request
+        .ifr_name
+        .iter_mut()
+        .take(libc::IFNAMSIZ - 1)
+        .zip(name.bytes())
+    {
         *to = libc::c_char::try_from(from)?;
     }
     request.ifr_ifru.ifru_flags = libc::c_short::try_from(libc::IFF_TAP | libc::IFF_NO_PI)?;

@@ -1,5 +1,9 @@
 //! Frames that are right, nearly right and anything at all, at every door: kernel and host do the
 //! same with them, and every frame has exactly one outcome.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests; what fails, fails the test"
+)]
 
 use dataplane::kernel::{FRAME_BYTES_MAX, Kernel};
 use dataplane::machine::on_a_machine;
@@ -63,7 +67,11 @@ fn both(
     bytes: &[u8],
 ) -> Result<(), TestCaseError> {
     // Both networks' ports take part: one takes any source, the other learns.
-    let port = if bytes.last().is_some_and(|last| last % 4 == 0) { "neighbour" } else { "guest_one" };
+    let port = if bytes.last().is_some_and(|last| last % 4 == 0) {
+        "neighbour"
+    } else {
+        "guest_one"
+    };
     let device = match door {
         Door::Port => port,
         Door::Underlay => WIRE,
@@ -73,7 +81,13 @@ fn both(
     let on_host = heap.run(door, device, bytes, 1).unwrap();
     let in_kernel = kernel.run(door, device, bytes, 1).unwrap();
     let difference = || {
-        diff::show("any frame", "both", bytes, Some(&on_host.frame), &in_kernel.frame)
+        diff::show(
+            "any frame",
+            "both",
+            bytes,
+            Some(&on_host.frame),
+            &in_kernel.frame,
+        )
     };
     prop_assert!(
         is_same(on_host.verdict, in_kernel.verdict),

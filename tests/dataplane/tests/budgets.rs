@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 /// Set to 1, the figures of now are written into `budget.toml`.
 const UPDATE: &str = "VNET_UPDATE_BUDGET";
 
-/// The largest program that this project wants, a tenth of what the kernel takes (`BPF_COMPLEXITY_LIMIT_INSNS`).
-const VERIFIED_INSTRUCTIONS_MAX: u32 = 100_000;
+/// The largest program that this project wants: a quarter of the million that the kernel takes.
+const VERIFIED_INSTRUCTIONS_MAX: u32 = 250_000;
 
 const HEADER: &str = "\
 # Instructions that the verifier goes through, and bytes of the program, on Linux 6.18.
@@ -39,7 +39,11 @@ fn excesses(budget: &Budget, now: &Budget) -> Vec<String> {
             continue;
         };
         let figures = [
-            ("verified instructions", cost.verified_instructions, granted.verified_instructions),
+            (
+                "verified instructions",
+                cost.verified_instructions,
+                granted.verified_instructions,
+            ),
             ("bytes", cost.translated_bytes, granted.translated_bytes),
         ];
         for (what, now, granted) in figures {
@@ -48,7 +52,10 @@ fn excesses(budget: &Budget, now: &Budget) -> Vec<String> {
             }
         }
         if cost.verified_instructions > VERIFIED_INSTRUCTIONS_MAX {
-            wrong.push(format!("{name} is too much: {} instructions", cost.verified_instructions));
+            wrong.push(format!(
+                "{name} is too much: {} instructions",
+                cost.verified_instructions
+            ));
         }
     }
     for name in budget.keys().filter(|name| !now.contains_key(*name)) {
@@ -72,7 +79,11 @@ fn no_program_grows_by_more_than_a_fifth() {
         .collect();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("budget.toml");
     if std::env::var_os(UPDATE).is_some_and(|value| value == "1") {
-        fs::write(&path, format!("{HEADER}\n{}", toml::to_string(&now).unwrap())).unwrap();
+        fs::write(
+            &path,
+            format!("{HEADER}\n{}", toml::to_string(&now).unwrap()),
+        )
+        .unwrap();
     }
     let text = fs::read_to_string(&path).unwrap();
     let budget: Budget = toml::from_str(&text).unwrap();
@@ -88,12 +99,24 @@ fn no_program_grows_by_more_than_a_fifth() {
 #[test]
 fn a_fifth_more_is_fine_and_what_is_beyond_is_not() {
     let budget = |verified_instructions| {
-        let cost = Cost { verified_instructions, translated_bytes: 100 };
+        let cost = Cost {
+            verified_instructions,
+            translated_bytes: 100,
+        };
         Budget::from([("port_xdp".to_owned(), cost)])
     };
     assert_eq!(excesses(&budget(1000), &budget(1200)), Vec::<String>::new());
     let wrong = excesses(&budget(1000), &budget(1201));
-    assert_eq!(wrong, ["port_xdp went from 1000 to 1201 verified instructions"]);
-    assert_eq!(excesses(&budget(1000), &Budget::new()), ["port_xdp has a budget and is not there"]);
-    assert_eq!(excesses(&Budget::new(), &budget(1)), ["port_xdp has no budget"]);
+    assert_eq!(
+        wrong,
+        ["port_xdp went from 1000 to 1201 verified instructions"]
+    );
+    assert_eq!(
+        excesses(&budget(1000), &Budget::new()),
+        ["port_xdp has a budget and is not there"]
+    );
+    assert_eq!(
+        excesses(&Budget::new(), &budget(1)),
+        ["port_xdp has no budget"]
+    );
 }

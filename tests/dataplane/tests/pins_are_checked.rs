@@ -1,4 +1,8 @@
 //! What lies in the pin directory is used only if it is ours, and removed only if it is ours.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests; what fails, fails the test"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -41,7 +45,10 @@ fn pins(directory: &Path) -> BTreeMap<PathBuf, u32> {
 }
 
 fn maps_directory(machine: &Machine) -> PathBuf {
-    machine.pin_directory().join(format!("v{SCHEMA}")).join("maps")
+    machine
+        .pin_directory()
+        .join(format!("v{SCHEMA}"))
+        .join("maps")
 }
 
 fn kind_of(shape: &Shape) -> Kind {
@@ -76,15 +83,37 @@ fn other_kinds(shape: &Shape) -> [(&'static str, Kind); 5] {
         key_bytes: ours.key_bytes.max(4),
         value_bytes: ours.value_bytes.max(4),
         // The flag that goes with hashes only.
-        flags: if another == MapType::LruHash { 0 } else { ours.flags },
+        flags: if another == MapType::LruHash {
+            0
+        } else {
+            ours.flags
+        },
         entries: ours.entries,
     };
     [
         ("type", of_another_type),
-        ("key size", Kind { key_bytes: ours.key_bytes + 4, ..ours }),
-        ("value size", Kind { value_bytes: ours.value_bytes + 8, ..ours }),
+        (
+            "key size",
+            Kind {
+                key_bytes: ours.key_bytes + 4,
+                ..ours
+            },
+        ),
+        (
+            "value size",
+            Kind {
+                value_bytes: ours.value_bytes + 8,
+                ..ours
+            },
+        ),
         ("flags", Kind { flags, ..ours }),
-        ("capacity", Kind { entries: ours.entries * 2, ..ours }),
+        (
+            "capacity",
+            Kind {
+                entries: ours.entries * 2,
+                ..ours
+            },
+        ),
     ]
 }
 
@@ -106,22 +135,38 @@ fn a_map_of_another_shape_is_refused_and_everything_stays() {
         for shape in shapes(&LIMITS) {
             for (what, other) in other_kinds(&shape) {
                 let Ok(map) = create(&other) else {
-                    assert!(!can_be(&shape, what), "{}: no other {what}: {other:?}", shape.name);
+                    assert!(
+                        !can_be(&shape, what),
+                        "{}: no other {what}: {other:?}",
+                        shape.name
+                    );
                     continue;
                 };
-                assert!(can_be(&shape, what), "{}: another {what} is possible", shape.name);
+                assert!(
+                    can_be(&shape, what),
+                    "{}: another {what} is possible",
+                    shape.name
+                );
                 let path = directory.join(shape.name);
                 pin(&map, &path).unwrap();
                 let before = pins(&machine.pin_directory());
                 let error = DataPlane::open(&machine.pin_directory(), &LIMITS, true).err();
-                let error = error.unwrap_or_else(|| panic!("{}: another {what} is fine", shape.name));
+                let error =
+                    error.unwrap_or_else(|| panic!("{}: another {what} is fine", shape.name));
                 let text = error.to_string();
-                let DataPlaneError::ForeignMap { path: refused_path, what: difference, .. } = error
+                let DataPlaneError::ForeignMap {
+                    path: refused_path,
+                    what: difference,
+                    ..
+                } = error
                 else {
                     panic!("{}: another {what}: {text}", shape.name);
                 };
                 assert_eq!((&refused_path, difference), (&path, what), "{text}");
-                assert!(text.contains(shape.name) && text.contains("teardown"), "{text}");
+                assert!(
+                    text.contains(shape.name) && text.contains("teardown"),
+                    "{text}"
+                );
                 assert_eq!(pins(&machine.pin_directory()), before);
                 fs::remove_file(&path).unwrap();
             }
@@ -132,7 +177,10 @@ fn a_map_of_another_shape_is_refused_and_everything_stays() {
 /// A data plane at work: ports, rules, and a frame that goes from one to the other.
 fn at_work(machine: &Machine) -> DataPlane {
     let mut plane = DataPlane::open(&machine.pin_directory(), &LIMITS, true).unwrap();
-    let stage = Stage { devices: machine.devices.clone(), ..Stage::default() };
+    let stage = Stage {
+        devices: machine.devices.clone(),
+        ..Stage::default()
+    };
     let mut vector: Vector = toml::from_str(A_BUSY_HOST).unwrap();
     vector.port.get_mut("neighbour").unwrap().network = "blue".to_owned();
     let entries = world::entries(&vector, &[], &stage).unwrap();
@@ -152,7 +200,9 @@ fn at_work(machine: &Machine) -> DataPlane {
 fn works(plane: &mut DataPlane, machine: &Machine) {
     const REDIRECT: u32 = 4;
     let frame = chance::frame(STATIONS[0], NEIGHBOUR.mac);
-    let answer = plane.run(Role::Port, machine.devices["guest_one"], &frame, 1).unwrap();
+    let answer = plane
+        .run(Role::Port, machine.devices["guest_one"], &frame, 1)
+        .unwrap();
     assert_eq!((answer.action, answer.frame), (REDIRECT, frame));
 }
 
@@ -163,8 +213,14 @@ fn a_refusal_leaves_a_running_data_plane_at_work() {
         works(&mut plane, machine);
         let path = maps_directory(machine).join(name::FLOWS);
         fs::remove_file(&path).unwrap();
-        let shape = shapes(&LIMITS).into_iter().find(|shape| shape.name == name::FLOWS).unwrap();
-        let larger = Kind { value_bytes: shape.value_bytes + 8, ..kind_of(&shape) };
+        let shape = shapes(&LIMITS)
+            .into_iter()
+            .find(|shape| shape.name == name::FLOWS)
+            .unwrap();
+        let larger = Kind {
+            value_bytes: shape.value_bytes + 8,
+            ..kind_of(&shape)
+        };
         pin(&create(&larger).unwrap(), &path).unwrap();
         let before = pins(&machine.pin_directory());
 
@@ -181,14 +237,46 @@ fn another_limit_is_refused_by_its_name() {
         let mut plane = at_work(machine);
         let before = pins(&machine.pin_directory());
         let others = [
-            ("limits.ports", Limits { ports: LIMITS.ports + 1, ..LIMITS }),
-            ("limits.links", Limits { links: LIMITS.links - 1, ..LIMITS }),
-            ("limits.networks", Limits { networks: LIMITS.networks + 1, ..LIMITS }),
-            ("limits.rules", Limits { rules: LIMITS.rules * 2, ..LIMITS }),
-            ("limits.flows", Limits { flows: LIMITS.flows / 2, ..LIMITS }),
+            (
+                "limits.ports",
+                Limits {
+                    ports: LIMITS.ports + 1,
+                    ..LIMITS
+                },
+            ),
+            (
+                "limits.links",
+                Limits {
+                    links: LIMITS.links - 1,
+                    ..LIMITS
+                },
+            ),
+            (
+                "limits.networks",
+                Limits {
+                    networks: LIMITS.networks + 1,
+                    ..LIMITS
+                },
+            ),
+            (
+                "limits.rules",
+                Limits {
+                    rules: LIMITS.rules * 2,
+                    ..LIMITS
+                },
+            ),
+            (
+                "limits.flows",
+                Limits {
+                    flows: LIMITS.flows / 2,
+                    ..LIMITS
+                },
+            ),
         ];
         for (limit, limits) in others {
-            let error = DataPlane::open(&machine.pin_directory(), &limits, true).err().unwrap();
+            let error = DataPlane::open(&machine.pin_directory(), &limits, true)
+                .err()
+                .unwrap();
             assert!(error.to_string().contains(limit), "{error}");
             assert_eq!(pins(&machine.pin_directory()), before);
         }
@@ -202,7 +290,10 @@ fn the_next_agent_finds_everything() {
         let mut first = at_work(machine);
         works(&mut first, machine);
         let before = pins(&machine.pin_directory());
-        let (ports, rules) = (first.tables().ports().unwrap(), first.tables().rules().unwrap());
+        let (ports, rules) = (
+            first.tables().ports().unwrap(),
+            first.tables().rules().unwrap(),
+        );
         let flows = first.tables().flows().unwrap();
         assert!(!ports.is_empty() && !rules.is_empty() && !flows.is_empty());
         drop(first);
@@ -213,7 +304,10 @@ fn the_next_agent_finds_everything() {
         assert_eq!(second.tables().flows().unwrap(), flows);
         works(&mut second, machine);
         let after = pins(&machine.pin_directory());
-        assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>());
+        assert_eq!(
+            after.keys().collect::<Vec<_>>(),
+            before.keys().collect::<Vec<_>>()
+        );
         for map in name::PINNED_MAPS {
             let path = maps_directory(machine).join(map);
             assert_eq!(after[&path], before[&path], "{map} is another one");

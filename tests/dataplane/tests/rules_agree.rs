@@ -1,5 +1,9 @@
 //! The kernel's match, the host's match and reading the list of rules are the same, for rules and
 //! frames by chance; and the agent writes the tables that the vectors are about.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests; what fails, fails the test"
+)]
 
 use std::net::IpAddr;
 
@@ -30,7 +34,12 @@ fn compiled(entries: &mut Entries, network: NetworkId, generation: u32, rules: &
     let compiled = compile_rules(compilable);
     let shapes = compiled.shapes.get(&network).copied().unwrap_or(0);
     entries.rules = compiled.rules;
-    let entry = NetworkEntry { id: network.get(), generation, shapes, _pad: 0 };
+    let entry = NetworkEntry {
+        id: network.get(),
+        generation,
+        shapes,
+        _pad: 0,
+    };
     entries.networks.insert(0, entry);
 }
 
@@ -116,7 +125,11 @@ fn the_agent_prepares_the_headers_of_the_vectors() {
         let expected = world::link_entry(link, heap.stage()).unwrap();
         let end = |actor: frames::actor::Actor| Endpoint {
             mac: actor.mac,
-            address: if link.is_ipv6 { IpAddr::V6(actor.ipv6) } else { IpAddr::V4(actor.ipv4) },
+            address: if link.is_ipv6 {
+                IpAddr::V6(actor.ipv6)
+            } else {
+                IpAddr::V4(actor.ipv4)
+            },
         };
         let path = Path {
             local: end(HOST_ONE),
@@ -126,6 +139,11 @@ fn the_agent_prepares_the_headers_of_the_vectors() {
             udp_port: 6081,
             cookie: link.cookie,
         };
-        assert_eq!(link_entry(&path, expected.ledger), Some(expected), "{}", link.name);
+        assert_eq!(
+            link_entry(&path, expected.ledger),
+            Some(expected),
+            "{}",
+            link.name
+        );
     }
 }

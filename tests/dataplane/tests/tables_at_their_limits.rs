@@ -1,4 +1,8 @@
 //! What happens when a table has no room, and when two CPUs want the same entry at one time?
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests; what fails, fails the test"
+)]
 
 use std::sync::Barrier;
 use std::thread;
@@ -20,7 +24,13 @@ const DROP: u32 = 1;
 const REDIRECT: u32 = 4;
 
 /// As little as there can be.
-const SMALL: Limits = Limits { ports: 2, links: 1, networks: 1, rules: 3, flows: 64 };
+const SMALL: Limits = Limits {
+    ports: 2,
+    links: 1,
+    networks: 1,
+    rules: 3,
+    flows: 64,
+};
 
 /// A port with these addresses, and a rule to a link for everybody.
 fn a_port(machine: &Machine, addresses: &str) -> Entries {
@@ -29,7 +39,10 @@ fn a_port(machine: &Machine, addresses: &str) -> Entries {
          [port.guest_one]\naddresses = '{addresses}'\n[link.to_two]"
     );
     let vector: Vector = toml::from_str(&text).unwrap();
-    let stage = Stage { devices: machine.devices.clone(), ..Stage::default() };
+    let stage = Stage {
+        devices: machine.devices.clone(),
+        ..Stage::default()
+    };
     world::entries(&vector, &[], &stage).unwrap()
 }
 
@@ -51,11 +64,18 @@ fn fills_up<K: PartialEq + Copy + std::fmt::Debug>(
             result.unwrap();
             continue;
         }
-        let error = result.err().unwrap_or_else(|| panic!("{names:?} takes {key:?} too"));
+        let error = result
+            .err()
+            .unwrap_or_else(|| panic!("{names:?} takes {key:?} too"));
         let text = error.to_string();
-        let DataPlaneError::Full { map, limit } = error else { panic!("{text}") };
+        let DataPlaneError::Full { map, limit } = error else {
+            panic!("{text}")
+        };
         assert_eq!((map, limit), names);
-        assert!(text.contains(map) && text.contains(&format!("limits.{limit}")), "{text}");
+        assert!(
+            text.contains(map) && text.contains(&format!("limits.{limit}")),
+            "{text}"
+        );
         write(plane.tables_mut(), &before).unwrap();
         assert_eq!(count(plane.tables()), usize::try_from(room).unwrap());
         return;
@@ -85,7 +105,9 @@ fn a_full_table_says_so_and_keeps_what_it_has() {
             ("PORT_STATES", "ports"),
             |tables, key| tables.add_port_state(*key),
             |tables| {
-                numbers().filter(|key| tables.port_state(*key).unwrap().is_some()).count()
+                numbers()
+                    .filter(|key| tables.port_state(*key).unwrap().is_some())
+                    .count()
             },
         );
         let admission = *entries.admissions.values().next().unwrap();
@@ -102,7 +124,10 @@ fn a_full_table_says_so_and_keeps_what_it_has() {
             |tables, key| tables.set_admission(key, &admission),
             |tables| tables.admissions().unwrap().len(),
         );
-        let stage = Stage { devices: machine.devices.clone(), ..Stage::default() };
+        let stage = Stage {
+            devices: machine.devices.clone(),
+            ..Stage::default()
+        };
         let rule_keys = (1..100u8).map(|last| {
             let words = format!("any -> 02:00:00:00:00:{last:02x}: drop");
             let mut entries = Entries::default();
@@ -139,7 +164,10 @@ fn more_flows_than_room_lose_counters_and_no_frames() {
             assert_eq!(answer.action, REDIRECT, "frame {number}");
         }
         let ledger = plane.tables().ledger(port.ledger).unwrap();
-        assert_eq!((ledger.received.packets, ledger.forwarded), (FLOWS.into(), FLOWS.into()));
+        assert_eq!(
+            (ledger.received.packets, ledger.forwarded),
+            (FLOWS.into(), FLOWS.into())
+        );
         let flows = plane.tables().flows().unwrap();
         assert!(!flows.is_empty() && flows.len() <= usize::try_from(SMALL.flows).unwrap());
         let counted: u64 = flows.iter().map(|(_, flow)| flow.packets).sum();
@@ -199,14 +227,22 @@ fn of_two_sources_at_one_time_one_is_learned() {
                 [one.join().unwrap(), two.join().unwrap()]
             });
             let learned = keeper.tables().port_state(device).unwrap().unwrap().learned;
-            let winner = SOURCES.iter().position(|source| source.to_bits() == learned).unwrap();
+            let winner = SOURCES
+                .iter()
+                .position(|source| source.to_bits() == learned)
+                .unwrap();
             won[winner] += 1;
             assert_eq!(verdicts[winner], [REDIRECT; FRAMES], "round {round}");
             assert_eq!(verdicts[1 - winner], [DROP; FRAMES], "round {round}");
-            let told = events.next().map(|item| Event::read_from_bytes(&item).unwrap().address);
+            let told = events
+                .next()
+                .map(|item| Event::read_from_bytes(&item).unwrap().address);
             assert_eq!(told, Some(SOURCES[winner]), "round {round}");
             assert!(events.next().is_none(), "told twice in round {round}");
         }
-        println!("of {ROUNDS} rounds the first source won {}, the second {}", won[0], won[1]);
+        println!(
+            "of {ROUNDS} rounds the first source won {}, the second {}",
+            won[0], won[1]
+        );
     });
 }

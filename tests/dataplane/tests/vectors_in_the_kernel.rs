@@ -1,5 +1,9 @@
 //! Every vector, by the programs in this machine's kernel: with the same result, byte for byte and
 //! count for count, as on the host.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests; what fails, fails the test"
+)]
 
 use dataplane::kernel::Kernel;
 use dataplane::machine::on_a_machine;

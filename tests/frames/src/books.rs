@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use vnet_common::addr::Mac;
 use vnet_common::reason::Reason;
 use vnet_common::table::action::Decision;
@@ -69,7 +69,10 @@ impl Books {
 
     /// Whose books do not add up.
     pub fn unbalanced(&self) -> Vec<String> {
-        let wrong = self.ledgers.iter().filter(|(_, ledger)| !ledger.is_balanced());
+        let wrong = self
+            .ledgers
+            .iter()
+            .filter(|(_, ledger)| !ledger.is_balanced());
         wrong.map(|(slot, _)| Stage::ledger_name(*slot)).collect()
     }
 }
@@ -80,7 +83,11 @@ fn flow_name(key: &FlowKey, stage: &Stage) -> String {
         other => format!("{other} "),
     };
     let (from, to) = (key.stations.source(), key.stations.destination());
-    format!("flow {network}{} -> {}", actor::name_of(from), actor::name_of(to))
+    format!(
+        "flow {network}{} -> {}",
+        actor::name_of(from),
+        actor::name_of(to)
+    )
 }
 
 fn decision(decision: Option<Decision>, stage: &Stage) -> String {
@@ -130,14 +137,20 @@ fn ledger_moves(after: &Ledger, before: &Ledger) -> BTreeSet<String> {
 }
 
 /// What a vector's `counts` say, in the same form. A count that is not said is 1; `len` is the
-/// frame's length.
+/// frame's length, `len-N` less.
 ///
 /// # Errors
 ///
 /// A word that no movement begins with.
 pub fn expected(counts: &BTreeMap<String, String>, length: usize) -> Result<Movements> {
-    const COUNTED: [&str; 6] =
-        ["forwarded", "delivered", "slow-path", "answered", "passed", "refused"];
+    const COUNTED: [&str; 6] = [
+        "forwarded",
+        "delivered",
+        "slow-path",
+        "answered",
+        "passed",
+        "refused",
+    ];
     let mut movements = Movements::new();
     for (subject, text) in counts {
         let mut moves = BTreeSet::new();
@@ -148,12 +161,10 @@ pub fn expected(counts: &BTreeMap<String, String>, length: usize) -> Result<Move
                 ["dropped", reason] => format!("dropped {reason} 1"),
                 [name, _] if COUNTED.contains(&name) => words.join(" "),
                 [name @ ("received" | "sent"), tally] => {
-                    format!("{name} {}", tally.replace("len", &length.to_string()))
+                    format!("{name} {}", with_length(tally, length)?)
                 }
                 ["learned", _] | ["told", "of", _] | ["dropped", _, _] => words.join(" "),
-                _ if subject.starts_with("flow") => {
-                    words.join(" ").replace("len", &length.to_string())
-                }
+                _ if subject.starts_with("flow") => with_length(&words.join(" "), length)?,
                 _ => bail!("`{}` of {subject} says nothing", words.join(" ")),
             };
             moves.insert(part);
@@ -161,6 +172,22 @@ pub fn expected(counts: &BTreeMap<String, String>, length: usize) -> Result<Move
         movements.insert(subject.clone(), moves);
     }
     Ok(movements)
+}
+
+/// A movement with the frame's length in place of `len`, or less so many bytes in place of `len-N`.
+fn with_length(text: &str, length: usize) -> Result<String> {
+    let Some((before, after)) = text.split_once("len") else {
+        return Ok(text.to_owned());
+    };
+    let Some(rest) = after.strip_prefix('-') else {
+        return Ok(format!("{before}{length}{after}"));
+    };
+    let digits = rest
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(rest.len());
+    let less: usize = rest[..digits].parse()?;
+    let left = length.checked_sub(less).context("a length below zero")?;
+    Ok(format!("{before}{left}{}", &rest[digits..]))
 }
 
 /// The differences, one line each; nothing where there are none.

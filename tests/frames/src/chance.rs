@@ -139,7 +139,9 @@ pub fn shown(input: &[u8], output: &[u8]) -> Option<Shown> {
     match grown {
         0 if input == output => Some(Shown::Port),
         32 => Some(Shown::Agent),
-        70 => Some(Shown::Link(u64::from_be_bytes(output.get(54..62)?.try_into().ok()?))),
+        70 => Some(Shown::Link(u64::from_be_bytes(
+            output.get(54..62)?.try_into().ok()?,
+        ))),
         _ => None,
     }
 }
@@ -204,12 +206,20 @@ impl Mishap {
         // Headers are where it matters: half of all places are within the first 94 bytes.
         let place = |at: prop::sample::Index, bytes: &Vec<u8>| {
             let length = bytes.len();
-            at.index(if length % 2 == 0 { length.clamp(1, 94) } else { length.max(1) })
+            at.index(if length.is_multiple_of(2) {
+                length.clamp(1, 94)
+            } else {
+                length.max(1)
+            })
         };
         match self {
             Self::Byte(at, byte) => {
                 let at = place(at, bytes);
-                bytes.iter_mut().skip(at).take(1).for_each(|old| *old = byte);
+                bytes
+                    .iter_mut()
+                    .skip(at)
+                    .take(1)
+                    .for_each(|old| *old = byte);
             }
             Self::Step(at, step) => {
                 let at = place(at, bytes);
@@ -232,16 +242,17 @@ impl Mishap {
 }
 
 fn a_door() -> impl Strategy<Value = Door> {
-    prop_oneof![
-        Just(Door::Port),
-        Just(Door::Underlay),
-        Just(Door::Agent)
-    ]
+    prop_oneof![Just(Door::Port), Just(Door::Underlay), Just(Door::Agent)]
 }
 
 /// Frames that are right, nearly right, and anything at all, at any door.
 pub fn any_frame(corpus: Vec<(Door, Vec<u8>)>) -> impl Strategy<Value = (Door, Vec<u8>)> {
-    let nearly_right = (prop::sample::select(corpus), vec(mishap(), 0..4), a_door(), 0..20u8);
+    let nearly_right = (
+        prop::sample::select(corpus),
+        vec(mishap(), 0..4),
+        a_door(),
+        0..20u8,
+    );
     prop_oneof![
         9 => nearly_right.prop_map(|((door, mut bytes), mishaps, other_door, is_lost)| {
             for mishap in mishaps {

@@ -23,7 +23,11 @@ pub fn decode(frame: &[u8]) -> Vec<String> {
 
 fn bytes(rest: &[u8]) -> String {
     const SHOWN: usize = 48;
-    let digits: Vec<String> = rest.iter().take(SHOWN).map(|b| format!("{b:02x}")).collect();
+    let digits: Vec<String> = rest
+        .iter()
+        .take(SHOWN)
+        .map(|b| format!("{b:02x}"))
+        .collect();
     let more = if rest.len() > SHOWN { " …" } else { "" };
     format!("{} bytes {}{more}", rest.len(), digits.join(" "))
 }
@@ -76,7 +80,11 @@ fn slow(frame: &[u8]) -> String {
 fn vlan<'a>(rest: &'a [u8], lines: &mut Vec<String>) -> Option<&'a [u8]> {
     let tag = SingleVlanSlice::from_slice(rest).ok()?;
     lines.push(format!("vlan {}", tag.vlan_identifier().value()));
-    Some(after_ether_type(tag.ether_type(), tag.payload_slice(), lines))
+    Some(after_ether_type(
+        tag.ether_type(),
+        tag.payload_slice(),
+        lines,
+    ))
 }
 
 fn ipv4<'a>(rest: &'a [u8], lines: &mut Vec<String>) -> Option<&'a [u8]> {

@@ -22,10 +22,16 @@ pub fn show(
         text.push_str("out (- expected, + actual):\n");
         text.push_str(&headers(expected, actual));
     }
-    let frames: Vec<&[u8]> = [Some(input), expected, Some(actual)].into_iter().flatten().collect();
+    let frames: Vec<&[u8]> = [Some(input), expected, Some(actual)]
+        .into_iter()
+        .flatten()
+        .collect();
     let path = directory().join(format!("{}.{runner}.pcap", file_name(title)));
     match write_capture(&path, &frames) {
-        Ok(()) => text.push_str(&format!("frames (in, expected, actual): {}\n", path.display())),
+        Ok(()) => text.push_str(&format!(
+            "frames (in, expected, actual): {}\n",
+            path.display()
+        )),
         Err(error) => text.push_str(&format!("no capture file {}: {error}\n", path.display())),
     }
     text
@@ -47,7 +53,11 @@ pub fn headers(expected: &[u8], actual: &[u8]) -> String {
             }
         }
     }
-    let same = expected.iter().zip(actual).take_while(|(a, b)| a == b).count();
+    let same = expected
+        .iter()
+        .zip(actual)
+        .take_while(|(a, b)| a == b)
+        .count();
     if expected != actual {
         text.push_str(&format!(
             "  first difference at byte {same}; {} bytes expected, {} seen\n",
@@ -117,8 +127,14 @@ mod tests {
         };
         let text = headers(&frame("64"), &frame("63"));
         assert!(text.contains("    ethernet host_two -> host_one"), "{text}");
-        assert!(text.contains("  - ipv4 host_two -> host_one ttl=64"), "{text}");
-        assert!(text.contains("  + ipv4 host_two -> host_one ttl=63"), "{text}");
+        assert!(
+            text.contains("  - ipv4 host_two -> host_one ttl=64"),
+            "{text}"
+        );
+        assert!(
+            text.contains("  + ipv4 host_two -> host_one ttl=63"),
+            "{text}"
+        );
         assert!(text.contains("first difference at byte 22"), "{text}");
     }
 }

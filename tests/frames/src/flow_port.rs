@@ -4,9 +4,7 @@
 //! the frame; how they are mixed is [`Entropy`]'s business, which has tests of its own.
 
 use anyhow::Result;
-use etherparse::{
-    EtherType, Ethernet2Slice, Ipv4HeaderSlice, Ipv6HeaderSlice, SingleVlanSlice,
-};
+use etherparse::{EtherType, Ethernet2Slice, Ipv4HeaderSlice, Ipv6HeaderSlice, SingleVlanSlice};
 use vnet_common::entropy::Entropy;
 
 /// The UDP source port of the packet that carries this frame.
@@ -62,7 +60,10 @@ fn of_ipv6(payload: &[u8]) -> Option<Entropy> {
     for address in [header.source(), header.destination()] {
         let words: Vec<u32> = address.chunks_exact(4).map(native).collect();
         // The prefix is one word: it hardly differs from flow to flow.
-        mixed = mixed.with(words[0] ^ words[1]).with(words[2]).with(words[3]);
+        mixed = mixed
+            .with(words[0] ^ words[1])
+            .with(words[2])
+            .with(words[3]);
     }
     Some(mixed.with(last(header.next_header().0, true, payload.get(40..44))))
 }

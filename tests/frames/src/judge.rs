@@ -50,7 +50,9 @@ impl Outcome {
         }
         if let Some(name) = text.strip_prefix("dropped: ") {
             let reason = Reason::from_name(name);
-            return Ok(Self::Dropped(reason.with_context(|| format!("no reason `{name}`"))?));
+            return Ok(Self::Dropped(
+                reason.with_context(|| format!("no reason `{name}`"))?,
+            ));
         }
         match text {
             "up to the agent" => Ok(Self::SlowPath),
@@ -61,8 +63,14 @@ impl Outcome {
     }
 
     fn is_met_by(&self, verdict: Verdict, stage: &Stage) -> Result<bool> {
-        let is_out_by =
-            |device| Ok::<_, anyhow::Error>(verdict == Verdict::Out { at: stage.device(device)? });
+        let is_out_by = |device| {
+            Ok::<_, anyhow::Error>(
+                verdict
+                    == Verdict::Out {
+                        at: stage.device(device)?,
+                    },
+            )
+        };
         let redirected_to = |device: &str| {
             let device = stage.device(device)?;
             Ok::<_, anyhow::Error>(match verdict {
@@ -190,9 +198,21 @@ fn one(
     }
     // What passes is out of sight where nobody but the host could see it.
     let is_seen = ran.verdict != Verdict::Nowhere;
-    let expected = leaves.filter(|_| is_seen).map(|leaves| at_its_time(leaves, &ran));
-    if expected.as_ref().is_some_and(|expected| *expected != ran.frame) || !problems.is_empty() {
-        let shown = diff::show(title, runner.name(), &input.bytes, expected.as_deref(), &ran.frame);
+    let expected = leaves
+        .filter(|_| is_seen)
+        .map(|leaves| at_its_time(leaves, &ran));
+    if expected
+        .as_ref()
+        .is_some_and(|expected| *expected != ran.frame)
+        || !problems.is_empty()
+    {
+        let shown = diff::show(
+            title,
+            runner.name(),
+            &input.bytes,
+            expected.as_deref(),
+            &ran.frame,
+        );
         return Ok(Some(format!(
             "{title}, on {}\n{}\n{shown}",
             runner.name(),
@@ -209,7 +229,10 @@ fn traces(before: &Books, after: &Books, stage: &Stage) -> Vec<String> {
     if before.states != after.states {
         traces.push("+ a port's state".to_owned());
     }
-    traces.iter().map(|trace| format!("a question moved {trace}")).collect()
+    traces
+        .iter()
+        .map(|trace| format!("a question moved {trace}"))
+        .collect()
 }
 
 /// How the answer to a question differs from what then happened.
@@ -240,7 +263,9 @@ fn at_its_time(mut leaves: Built, ran: &Ran) -> Vec<u8> {
         let Some(seen) = ran.frame.get(at..at + bytes) else {
             continue;
         };
-        let seen_ns = seen.iter().fold(0u64, |time, byte| time << 8 | u64::from(*byte));
+        let seen_ns = seen
+            .iter()
+            .fold(0u64, |time, byte| time << 8 | u64::from(*byte));
         // A field of four bytes has the low half of the clock.
         let mask = u64::MAX >> (64 - 8 * bytes.min(8));
         let is_within = (seen_ns.wrapping_sub(began_ns) & mask) <= (ended_ns - began_ns);

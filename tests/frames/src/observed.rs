@@ -35,7 +35,9 @@ impl Observed {
     /// Every flow there is.
     pub fn flows(&self) -> BTreeMap<FlowKey, FlowEntry> {
         let made = self.made.borrow();
-        let entries = made.iter().map(|key| Some((*key, self.inner.flow_entry(key)?)));
+        let entries = made
+            .iter()
+            .map(|key| Some((*key, self.inner.flow_entry(key)?)));
         entries.flatten().collect()
     }
 }
@@ -90,7 +92,9 @@ impl Tables for Observed {
     fn is_learned(&self, device: u32, source: Mac) -> bool {
         let is_learned = self.inner.is_learned(device, source);
         for event in self.inner.take_events() {
-            self.learned.borrow_mut().insert(event.port.0, event.address);
+            self.learned
+                .borrow_mut()
+                .insert(event.port.0, event.address);
             self.events.borrow_mut().push(event);
         }
         is_learned

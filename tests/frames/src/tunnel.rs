@@ -27,7 +27,11 @@ pub fn geneve(words: &mut Words<'_>, inside: &Inside<'_>) -> Result<Vec<u8>> {
         "version has 2 bits, words 6"
     );
     // An Ethernet frame, or what a probe is sent as.
-    let protocol = if then == Some("probe") { 0x88b5 } else { 0x6558 };
+    let protocol = if then == Some("probe") {
+        0x88b5
+    } else {
+        0x6558
+    };
     let protocol: u16 = words.number("protocol", protocol)?;
     let mut bytes = vec![version << 6 | words_told, control | critical];
     bytes.extend(protocol.to_be_bytes());
@@ -85,11 +89,11 @@ pub fn option(words: &mut Words<'_>, inside: &Inside<'_>) -> Result<Header> {
     Ok(Header { bytes, clock })
 }
 
+/// Where a clock's time is, and how many bytes it has.
+type Clock = (usize, usize);
+
 /// A time of `BYTES` bytes at `at`: a number, or `now`, which the runner's clock decides.
-fn time<const BYTES: usize>(
-    word: Option<&str>,
-    at: usize,
-) -> Result<([u8; BYTES], Option<(usize, usize)>)> {
+fn time<const BYTES: usize>(word: Option<&str>, at: usize) -> Result<([u8; BYTES], Option<Clock>)> {
     let mut bytes = [0; BYTES];
     let clock = match word {
         None => None,
@@ -147,7 +151,9 @@ pub fn slow(words: &mut Words<'_>, inside: &Inside<'_>) -> Result<Vec<u8>> {
     };
     let port = port.map_or(Ok(0), |name| inside.stage.device(name))?;
     let link = link.map_or(Ok(0), |name| inside.stage.link(name).map(|id| id.0))?;
-    let to = words.value("to").map_or(Ok(AGENT), |word| actor::mac(word).map(|mac| mac.0))?;
+    let to = words
+        .value("to")
+        .map_or(Ok(AGENT), |word| actor::mac(word).map(|mac| mac.0))?;
     let ether_type: u16 = words.number("type", 0x88b5)?;
     let mut bytes = [to, AGENT].concat();
     bytes.extend(ether_type.to_be_bytes());

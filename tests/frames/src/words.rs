@@ -112,7 +112,11 @@ impl<'a> Words<'a> {
     ///
     /// It was not.
     pub fn done(self) -> Result<()> {
-        let left: Vec<&str> = self.flags.into_iter().chain(self.values.into_keys()).collect();
+        let left: Vec<&str> = self
+            .flags
+            .into_iter()
+            .chain(self.values.into_keys())
+            .collect();
         if !left.is_empty() || self.pair.is_some() {
             bail!("`{}`: what is {left:?} to `{}`?", self.line, self.kind);
         }

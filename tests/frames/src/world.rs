@@ -298,14 +298,19 @@ pub fn link_entry(actor: &LinkActor, stage: &Stage) -> Result<LinkEntry> {
     let built = build(&layers, stage, None)?;
     let mut header = [0; HEADER_ROOM];
     let room = header.get_mut(..built.bytes.len());
-    room.context("more headers than room")?.copy_from_slice(&built.bytes);
+    room.context("more headers than room")?
+        .copy_from_slice(&built.bytes);
     let beyond_ethernet = u32::try_from(built.bytes.len())? - 14;
     Ok(LinkEntry {
         device: stage.device(WIRE)?,
         ledger: Stage::link_ledger(actor.name)?,
         flags,
         frame_bytes_max: UNDERLAY_MTU - beyond_ethernet,
-        ipv4_sum: if actor.is_ipv6 { 0 } else { sum(&header[14..34]) },
+        ipv4_sum: if actor.is_ipv6 {
+            0
+        } else {
+            sum(&header[14..34])
+        },
         header,
         _pad: [0; 18],
     })
@@ -314,5 +319,7 @@ pub fn link_entry(actor: &LinkActor, stage: &Stage) -> Result<LinkEntry> {
 /// The sum of 16-bit words (RFC 1071), not folded.
 fn sum(bytes: &[u8]) -> u32 {
     let words = bytes.chunks_exact(2);
-    words.map(|word| u32::from(word[0]) << 8 | u32::from(word[1])).sum()
+    words
+        .map(|word| u32::from(word[0]) << 8 | u32::from(word[1]))
+        .sum()
 }

@@ -1,4 +1,8 @@
 //! What holds for all rules and all frames, without a kernel.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests; what fails, fails the test"
+)]
 
 use frames::actor::{AGENT, WIRE};
 use frames::chance::{self, A_BUSY_HOST, STATIONS, Shown, any_frame, corpus, for_all, shown};
@@ -20,7 +24,12 @@ fn entries(heap: &Heap) -> Entries {
     let vector: Vector = toml::from_str(ports).unwrap();
     let mut entries = world::entries(&vector, &[], heap.stage()).unwrap();
     chance::telling_links(&mut entries, heap.stage(), 0).unwrap();
-    assert!(entries.ports.values().any(|port| port.flags == PortEntry::ANY_SOURCE));
+    assert!(
+        entries
+            .ports
+            .values()
+            .any(|port| port.flags == PortEntry::ANY_SOURCE)
+    );
     entries
 }
 
@@ -53,7 +62,10 @@ fn the_frame_path_decides_like_the_list_of_rules() {
                     Some(Decision::Flood) => seen.1 == Some(Shown::Agent),
                     Some(Decision::Send(LinkId(link))) => seen.1 == Some(Shown::Link(link.into())),
                 };
-                prop_assert!(is_right, "{source} -> {destination}: {rule:?}, seen {seen:?}");
+                prop_assert!(
+                    is_right,
+                    "{source} -> {destination}: {rule:?}, seen {seen:?}"
+                );
             }
         }
         Ok(())
@@ -61,7 +73,9 @@ fn the_frame_path_decides_like_the_list_of_rules() {
 }
 
 fn pairs() -> impl Iterator<Item = (vnet_common::addr::Mac, vnet_common::addr::Mac)> {
-    STATIONS.into_iter().flat_map(|source| STATIONS.map(|destination| (source, destination)))
+    STATIONS
+        .into_iter()
+        .flat_map(|source| STATIONS.map(|destination| (source, destination)))
 }
 
 /// Whatever comes in by whatever door: nothing panics, and every frame has exactly one outcome.
@@ -69,7 +83,8 @@ fn pairs() -> impl Iterator<Item = (vnet_common::addr::Mac, vnet_common::addr::M
 fn any_frame_has_exactly_one_outcome() {
     let mut heap = Heap::new();
     let vector: Vector = toml::from_str(A_BUSY_HOST).unwrap();
-    heap.write(&world::entries(&vector, &[], heap.stage()).unwrap()).unwrap();
+    heap.write(&world::entries(&vector, &[], heap.stage()).unwrap())
+        .unwrap();
     let frames = any_frame(corpus(heap.stage()).unwrap());
     let mut sent = 0u64;
     for_all(20_000, false, &frames, |(door, bytes)| {
@@ -80,11 +95,17 @@ fn any_frame_has_exactly_one_outcome() {
         };
         let device = heap.stage().device(device).unwrap();
         let ran = heap.run(door, device, &bytes, 1).unwrap();
-        sent += u64::from(!matches!(ran.verdict, Verdict::Dropped(_) | Verdict::Passed));
+        sent += u64::from(!matches!(
+            ran.verdict,
+            Verdict::Dropped(_) | Verdict::Passed
+        ));
         prop_assert_ne!(ran.verdict, Verdict::Aborted);
         let ledgers = heap.tables().ledgers();
         prop_assert!(ledgers.values().all(Ledger::is_balanced), "{ledgers:#?}");
         Ok(())
     });
-    assert!(sent > 1000, "the frames are too bad to get anywhere: {sent} did");
+    assert!(
+        sent > 1000,
+        "the frames are too bad to get anywhere: {sent} did"
+    );
 }

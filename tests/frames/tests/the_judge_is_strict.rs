@@ -1,4 +1,8 @@
 //! A vector that is wrong in one word fails, whichever word it is.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests; what fails, fails the test"
+)]
 
 use frames::heap::Heap;
 use frames::judge::{Manner, judge};
@@ -13,11 +17,17 @@ fn failures(change: impl FnOnce(&mut Step)) -> Vec<String> {
 fn a_vector() -> Vector {
     let name = "a_guest_reaches_another_host_over_ipv4";
     let vectors = vector::all().unwrap();
-    vectors.into_iter().find(|vector| vector.name == name).unwrap()
+    vectors
+        .into_iter()
+        .find(|vector| vector.name == name)
+        .unwrap()
 }
 
 fn said(failures: &[String], what: &str) {
-    assert!(failures.iter().any(|failure| failure.contains(what)), "{failures:#?}");
+    assert!(
+        failures.iter().any(|failure| failure.contains(what)),
+        "{failures:#?}"
+    );
 }
 
 #[test]
@@ -49,14 +59,19 @@ fn a_frame_that_is_longer_fails() {
 #[test]
 fn a_movement_that_is_not_there_fails() {
     let failures = failures(|step| {
-        step.counts.insert("port neighbour".to_owned(), "sent 1/60".to_owned());
+        step.counts
+            .insert("port neighbour".to_owned(), "sent 1/60".to_owned());
     });
     said(&failures, "- port neighbour: sent 1/60");
 }
 
 #[test]
 fn a_movement_that_is_not_said_fails() {
-    for subject in ["port guest_one", "link to_two", "flow guest_one -> guest_two"] {
+    for subject in [
+        "port guest_one",
+        "link to_two",
+        "flow guest_one -> guest_two",
+    ] {
         let failures = failures(|step| {
             step.counts.remove(subject).unwrap();
         });
@@ -70,7 +85,10 @@ fn a_wrong_count_fails() {
         let flow = "flow guest_one -> guest_two".to_owned();
         step.counts.insert(flow, "1/61 to link to_two".to_owned());
     });
-    said(&failures, "- flow guest_one -> guest_two: 1/61 to link to_two");
+    said(
+        &failures,
+        "- flow guest_one -> guest_two: 1/61 to link to_two",
+    );
 }
 
 #[test]
@@ -80,7 +98,8 @@ fn a_misspelt_word_is_an_error() {
         |step| step.outcome = "forwarded to to_two".to_owned(),
         |step| step.is[0].push_str(" sise=3"),
         |step| {
-            step.counts.insert("agent".to_owned(), "recieved 1/60".to_owned());
+            step.counts
+                .insert("agent".to_owned(), "recieved 1/60".to_owned());
         },
     ] {
         let mut vector = a_vector();

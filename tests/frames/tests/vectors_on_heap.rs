@@ -17,7 +17,10 @@ fn every_vector_holds() {
 
 /// Reasons that no program gives, and who does.
 const GIVEN_ELSEWHERE: [(Reason, &str); 3] = [
-    (Reason::RedirectFailed, "counted as `refused` from the kernel's tracepoints: tests/dataplane"),
+    (
+        Reason::RedirectFailed,
+        "counted as `refused` from the kernel's tracepoints: tests/dataplane",
+    ),
     (Reason::QueueFull, "the agent's slow path"),
     (Reason::NoReceiver, "the agent's slow path"),
 ];
