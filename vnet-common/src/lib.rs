@@ -1,7 +1,7 @@
 //! What must the kernel side and the agent agree on?
 //!
 //! Names, layouts, reasons, rule strength and wire formats, each written once and compiled into
-//! both. Nothing here does I/O, allocates or knows of aya (save the marker behind feature `user`).
+//! both. Nothing here does I/O, allocates or knows of aya.
 #![no_std]
 #![forbid(unsafe_code)]
 

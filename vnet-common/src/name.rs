@@ -1,12 +1,12 @@
 //! What are the maps and programs called, in the object, on the pins and in messages?
 //!
-//! Written once: the kernel's names are truncated to 15 bytes, so all of these are shorter.
+//! Written once: the kernel's names are truncated to 15 bytes, so none of these is longer.
 
 /// Ports by device index.
 pub const PORTS: &str = "PORTS";
 /// What the programs themselves keep for a port: learned address, token bucket.
 pub const PORT_STATES: &str = "PORT_STATES";
-/// Underlay devices by device index.
+/// Underlay devices by slot.
 pub const UNDERLAYS: &str = "UNDERLAYS";
 /// Networks by slot.
 pub const NETWORKS: &str = "NETWORKS";
@@ -54,4 +54,4 @@ pub const REDIRECT_ERROR: &str = "redirect_error";
 /// Counts frames that a device refused to take.
 pub const DEVICE_REFUSED: &str = "device_refused";
 /// Counts frames that a device with generic XDP refused.
-pub const DEVICE_EXCEPTION: &str = "device_exception";
+pub const GENERIC_REFUSED: &str = "generic_refused";

@@ -7,6 +7,7 @@
 //! before loading.
 
 use aya_ebpf::Global;
+use aya_ebpf::bindings::xdp_action::XDP_TX;
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
@@ -29,8 +30,12 @@ static OFFSET_INUM: Global<u32> = Global::new(0);
 /// before any device saw the frame. For `bpf_redirect`, `index` is the device it was meant for.
 #[raw_tracepoint(tracepoint = "xdp_redirect_err")]
 pub fn redirect_error(context: RawTracePointContext) -> i32 {
-    let target: u64 = context.arg(6);
-    refuse(context.arg(0), Some(target as u32), 1);
+    let map_type: u64 = context.arg(4);
+    // Ours name a device, not a place in a map.
+    if map_type as u32 == 0 {
+        let target: u64 = context.arg(6);
+        refuse(context.arg(0), Some(target as u32), 1);
+    }
     0
 }
 
@@ -49,11 +54,15 @@ pub fn device_refused(context: RawTracePointContext) -> i32 {
 }
 
 /// `xdp_exception(dev, xdp, act)`: a device that runs programs the slow, generic way refused a
-/// frame, or could not turn one around.
+/// frame, or could not turn one around. Drivers fire it for a refused redirect too, which the other
+/// two have counted by then.
 #[raw_tracepoint(tracepoint = "xdp_exception")]
-pub fn device_exception(context: RawTracePointContext) -> i32 {
+pub fn generic_refused(context: RawTracePointContext) -> i32 {
     let device: u64 = context.arg(0);
-    refuse(device, read_u32(device, OFFSET_IFINDEX.load()), 1);
+    let action: u64 = context.arg(2);
+    if action as u32 == XDP_TX {
+        refuse(device, read_u32(device, OFFSET_IFINDEX.load()), 1);
+    }
     0
 }
 
@@ -68,20 +77,20 @@ fn in_our_namespace(device: u64) -> bool {
 }
 
 /// Counts at the device that did not get the frames: a port, an underlay device, or the agent's
-/// tap. Where it is none of these (any more) but the frames came from one, the agent's ledger has
-/// them; others' devices are not our business.
+/// tap; where it is none of these any more, the agent's ledger has them. Frames that came in on
+/// others' devices are not ours.
 #[inline(always)]
 fn refuse(from: u64, target: Option<u32>, frames: u64) {
     if !in_our_namespace(from) {
         return;
     }
-    let slot = match target.and_then(ledger_of) {
-        Some(slot) => slot,
-        None => match read_u32(from, OFFSET_IFINDEX.load()).and_then(ledger_of) {
-            Some(_) => Ledger::AGENT,
-            None => return,
-        },
-    };
+    if read_u32(from, OFFSET_IFINDEX.load())
+        .and_then(ledger_of)
+        .is_none()
+    {
+        return;
+    }
+    let slot = target.and_then(ledger_of).unwrap_or(Ledger::AGENT);
     if let Some(ledger) = map::LEDGERS.get_ptr_mut(slot) {
         // SAFETY: this CPU's own value; tracepoints run where the program ran, after it.
         let ledger = unsafe { &mut *ledger };

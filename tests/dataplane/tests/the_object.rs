@@ -14,7 +14,7 @@ const PROGRAMS: [&str; 6] = [
     name::AGENT_XDP,
     name::REDIRECT_ERROR,
     name::DEVICE_REFUSED,
-    name::DEVICE_EXCEPTION,
+    name::GENERIC_REFUSED,
 ];
 
 #[test]
@@ -25,11 +25,19 @@ fn it_has_exactly_the_programs_and_maps_of_the_names() {
         assert_eq!(programs, BTreeSet::from(PROGRAMS));
         // Constants that the agent sets before loading are a map to the kernel.
         let constants = |name: &&str| !name.starts_with('.');
-        let maps: BTreeSet<&str> = object.maps().map(|(name, _)| name).filter(constants).collect();
+        let maps: BTreeSet<&str> = object
+            .maps()
+            .map(|(name, _)| name)
+            .filter(constants)
+            .collect();
         assert_eq!(maps, BTreeSet::from(name::PINNED_MAPS));
         // The kernel cuts names after 15 bytes.
         let shown = |name: &&str| name.get(..15).unwrap_or(name).to_owned();
         let names: BTreeSet<String> = programs.iter().chain(&maps).map(shown).collect();
-        assert_eq!(names.len(), programs.len() + maps.len(), "two look the same to the kernel");
+        assert_eq!(
+            names.len(),
+            programs.len() + maps.len(),
+            "two look the same to the kernel"
+        );
     });
 }

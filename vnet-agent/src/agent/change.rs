@@ -2,7 +2,6 @@
 
 use std::time::SystemTime;
 
-use tracing::info;
 use vnet_common::rule::{Destination, Source};
 
 use super::Agent;
@@ -29,19 +28,20 @@ fn refusal(error: ChangeError) -> Refusal {
 impl Agent {
     pub(super) async fn add_link(&mut self, link: Link) -> Result<Change, Refusal> {
         let subject = format!("link {} to {}", link.name, link.remote);
+        let about = [format!("link {}", link.name), "links".to_owned()];
         if self.configuration.link(&link.name) == Some(&link) {
             return Ok(unchanged(subject));
         }
         self.change(|configuration| configuration.add_link(link))
             .await?;
-        Ok(self.done(ChangeOutcome::Added, subject))
+        Ok(self.done(ChangeOutcome::Added, subject, &about))
     }
 
     pub(super) async fn delete_link(&mut self, name: &str, force: bool) -> Result<Change, Refusal> {
         let deleted = self
             .change(|configuration| configuration.delete_link(name, force))
             .await?;
-        let mut change = self.done(ChangeOutcome::Deleted, format!("link {name}"));
+        let mut change = self.done(ChangeOutcome::Deleted, format!("link {name}"), &[]);
         let rules = deleted.rules.iter();
         change
             .notes
@@ -51,6 +51,7 @@ impl Agent {
 
     pub(super) async fn add_rule(&mut self, rule: Rule) -> Result<Change, Refusal> {
         let subject = format!("rule {rule}");
+        let about = [rule.to.to_string(), "rules".to_owned()];
         // Exactly this one, and nothing of its strength is newer: adding it again changes nothing.
         if self.configuration.rules.last() == Some(&rule) {
             return Ok(unchanged(subject));
@@ -62,7 +63,7 @@ impl Agent {
             Some(_) => ChangeOutcome::Replaced,
             None => ChangeOutcome::Added,
         };
-        let mut change = self.done(outcome, subject);
+        let mut change = self.done(outcome, subject, &about);
         change
             .notes
             .extend(replaced.map(|rule| format!("it took the place of: {rule}")));
@@ -78,7 +79,7 @@ impl Agent {
         let deleted = self
             .change(|configuration| configuration.delete_rule(network, source, destination))
             .await?;
-        Ok(self.done(ChangeOutcome::Deleted, format!("rule {deleted}")))
+        Ok(self.done(ChangeOutcome::Deleted, format!("rule {deleted}"), &[]))
     }
 
     async fn change<T>(
@@ -96,14 +97,13 @@ impl Agent {
         Ok(outcome)
     }
 
-    /// What the asker should know besides: the faults that touch the same thing.
-    fn done(&self, outcome: ChangeOutcome, subject: String) -> Change {
-        info!(%outcome, subject, "changed by a client");
-        let about = self
+    /// With what the asker should know besides: the faults of these subjects.
+    fn done(&self, outcome: ChangeOutcome, subject: String, about: &[String]) -> Change {
+        let faults = self
             .faults
             .iter()
-            .filter(|fault| subject.starts_with(&fault.subject));
-        let notes = about
+            .filter(|fault| about.contains(&fault.subject));
+        let notes = faults
             .map(|fault| format!("{}: {}", fault.subject, fault.message))
             .collect();
         Change {

@@ -1,12 +1,15 @@
 //! Start, reload, stop, teardown.
 
+use std::fs::File;
 use std::future::pending;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
@@ -20,7 +23,7 @@ use crate::dataplane::{DataPlane, pin};
 use crate::model::Configuration;
 use crate::overlay::runtime::{self as slow_path, SlowPathCounts};
 use crate::overlay::slow_path::Receivers;
-use crate::settings::Settings;
+use crate::settings::{AgentSettings, Settings};
 use crate::store::{Fingerprint, Loaded, SettingsFile, StateStore};
 use crate::world::bpffs;
 use crate::world::lock::Lock;
@@ -74,15 +77,34 @@ fn read_settings(path: &Path) -> Result<(Settings, Fingerprint)> {
     Ok((settings, file.fingerprint()))
 }
 
-/// Takes the lock of whoever works on these pins. It lies with other run-time files, because a bpf
-/// file system holds no plain ones, and is named after the directory itself, not its path: two
-/// mount namespaces can have different pins at one path.
-fn lock(pin_directory: &Path) -> Result<Lock> {
-    let place = pin_directory
-        .metadata()
-        .with_context(|| format!("looking at {}", pin_directory.display()))?;
+/// The right to work on these pins, until it is dropped.
+struct Rights {
+    _directory: Flock<File>,
+    _file: Lock,
+}
+
+/// Takes the right to work on these pins. A file among other run-time files names the holder (a bpf
+/// file system holds no plain ones); it is named after the directory itself, not its path, because
+/// two mount namespaces can have different pins at one path. The lock on the directory is what
+/// counts: nobody can remove it from under its holder.
+fn lock(pin_directory: &Path) -> Result<Rights> {
+    let doing = || format!("locking {}", pin_directory.display());
+    let directory = File::open(pin_directory).with_context(doing)?;
+    let place = directory.metadata().with_context(doing)?;
     let name = format!("pins-{:x}-{:x}", place.dev(), place.ino());
-    Ok(Lock::take(&Path::new("/run/vnet/lock").join(name))?)
+    let file = Lock::take(&Path::new("/run/vnet/lock").join(name))?;
+    match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
+        Ok(directory) => Ok(Rights {
+            _directory: directory,
+            _file: file,
+        }),
+        Err((_, Errno::EWOULDBLOCK)) => bail!(
+            "another agent runs on the pins in {} (its lock file was removed); `pgrep -a \
+             vnet-agent` finds it",
+            pin_directory.display()
+        ),
+        Err((_, error)) => Err(error).with_context(doing),
+    }
 }
 
 /// What was changed at run time, if the settings file is still the one that was changed.
@@ -131,6 +153,8 @@ fn configuration(
 /// refuses something that the agent cannot do without.
 pub async fn run(settings_path: &Path) -> Result<()> {
     let started = Instant::now();
+    // First of all, so that a signal during the start is heard and does not kill.
+    let signals = Signals::new()?;
     let (settings, fingerprint) = read_settings(settings_path)?;
     bpffs::ensure(&settings.agent.pin_directory)?;
     let _lock = lock(&settings.agent.pin_directory)?;
@@ -143,6 +167,7 @@ pub async fn run(settings_path: &Path) -> Result<()> {
         &configuration.limits,
         agent_settings.count_refused,
     )?;
+    plane.follow_log();
     let events = plane
         .tables_mut()
         .take_events()
@@ -175,12 +200,12 @@ pub async fn run(settings_path: &Path) -> Result<()> {
         changed: SystemTime::now(),
     };
     agent
-        .start(tap, to_slow_path, Inputs0 { hosts, events })
+        .start(tap, to_slow_path, Kernel { hosts, events }, signals)
         .await
 }
 
-/// The inputs that exist before the API listens.
-struct Inputs0 {
+/// What comes from the kernel: the inputs that exist before the API listens.
+struct Kernel {
     hosts: watch::Receiver<Arc<crate::model::host::Host>>,
     events: Events,
 }
@@ -190,15 +215,12 @@ impl Agent {
         &mut self,
         tap: Tap,
         to_slow_path: watch::Receiver<Arc<Receivers>>,
-        inputs: Inputs0,
+        inputs: Kernel,
+        signals: Signals,
     ) -> Result<()> {
-        let host = Arc::clone(&self.host);
-        let faults = self.reconciler.renew_programs(&host);
         self.reconcile().await;
-        self.faults.extend(faults);
         trim_heap();
 
-        let signals = Signals::new()?;
         let socket = &self.settings.socket;
         let (listener, _socket_file) =
             socket::listen_on(socket, self.settings.socket_group.as_deref())?;
@@ -221,7 +243,7 @@ impl Agent {
             "ready"
         );
         notifier.ready();
-        let Inputs0 { hosts, events } = inputs;
+        let Kernel { hosts, events } = inputs;
         let outcome = self
             .serve(
                 Inputs {
@@ -259,12 +281,20 @@ impl Agent {
             warn!("changes under [agent] and [limits] take effect when the agent starts again");
         }
         let limits = self.configuration.limits;
+        let loaded = configuration(&self.store, settings, &self.settings_path, fingerprint);
+        let (configuration, source) = match loaded {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                warn!("the settings stay as they were: {error:#}");
+                return;
+            }
+        };
         self.configuration = Configuration {
             limits,
-            ..settings.configuration
+            ..configuration
         };
         self.fingerprint = fingerprint;
-        self.source = self.settings_path.display().to_string();
+        self.source = source;
         self.changed = SystemTime::now();
         self.watcher.follow(Self::destinations(&self.configuration));
         self.reconcile().await;
@@ -292,35 +322,63 @@ pub struct TornDown {
     pub tap: bool,
 }
 
-/// Removes every trace of the data plane of these settings, and nothing else. What clients changed
+/// Where a data plane has left its traces.
+#[derive(Clone, Debug)]
+pub struct Traces {
+    /// Where it is pinned.
+    pub pin_directory: PathBuf,
+    /// The agent's tap.
+    pub slow_path_device: String,
+}
+
+impl Traces {
+    /// As a settings file names them.
+    ///
+    /// # Errors
+    ///
+    /// The file is not there, or something is wrong with it.
+    pub fn of(settings_path: &Path) -> Result<Self> {
+        let (settings, _) = read_settings(settings_path)
+            .context("name what to remove by --pin-directory where there are no right settings")?;
+        let AgentSettings {
+            pin_directory,
+            slow_path_device,
+            ..
+        } = settings.agent;
+        Ok(Self {
+            pin_directory,
+            slow_path_device,
+        })
+    }
+}
+
+/// Removes every trace of a data plane, and nothing else. What clients changed
 /// at run time stays in the state directory.
 ///
 /// # Errors
 ///
 /// An agent is running, or something could not be removed.
-pub async fn teardown(settings_path: &Path) -> Result<TornDown> {
-    let (settings, _) = read_settings(settings_path)?;
-    let settings = settings.agent;
-    let _lock = match settings.pin_directory.exists() {
-        true => Some(lock(&settings.pin_directory)?),
+pub async fn teardown(what: &Traces) -> Result<TornDown> {
+    let _rights = match what.pin_directory.exists() {
+        true => Some(lock(&what.pin_directory)?),
         false => None,
     };
     let requests = Requests::open()?;
     let mut done = TornDown::default();
-    let earlier = DataPlane::earlier_mtus(&settings.pin_directory);
-    done.pins = DataPlane::remove(&settings.pin_directory)?;
+    let earlier = DataPlane::earlier_mtus(&what.pin_directory);
+    done.pins = DataPlane::remove(&what.pin_directory)?;
     for (index, mtu) in earlier {
         if requests.device(index).await?.is_some() {
             requests.set_mtu(index, mtu).await?;
             done.mtus += 1;
         }
     }
-    done.tap = Tap::remove_named(&settings.slow_path_device, &requests).await?;
+    done.tap = Tap::remove_named(&what.slow_path_device, &requests).await?;
     done.neighbours = release_neighbours(&requests).await?;
-    if settings.pin_directory.exists() {
+    if what.pin_directory.exists() {
         bail!(
             "{} has something in it that is not ours; it was left alone",
-            settings.pin_directory.display()
+            what.pin_directory.display()
         );
     }
     Ok(done)

@@ -23,9 +23,12 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
-use vnet_common::addr::{Mac, PortId};
+use vnet_common::addr::{Mac, PortId, Stations};
+use vnet_common::rule::{Destination, Shape, Source};
+use vnet_common::table::action::Action;
+use vnet_common::table::rule::RuleKey;
 
-pub use lifecycle::{run, teardown};
+pub use lifecycle::{Traces, run, teardown};
 
 use crate::act::reconcile::desired::Fault;
 use crate::act::reconcile::runtime::Reconciler;
@@ -168,7 +171,7 @@ impl Agent {
             underlay.map(|device| device.index),
         ];
         let devices = self.host.devices.values();
-        devices
+        let mut devices: Vec<PortDevice> = devices
             .filter(|device| !own.contains(&Some(device.index)) && device.mac.is_some())
             .filter_map(|device| {
                 let (place, port) = self.configuration.port_for(&device.name)?;
@@ -182,7 +185,24 @@ impl Agent {
                     learned,
                 })
             })
-            .collect()
+            .collect();
+        // Where two have shown one address, it stays with whom frames go to already.
+        devices.sort_by_key(|device| !self.is_delivered_to(device));
+        devices
+    }
+
+    /// Whether the tables deliver the device's learned address to it.
+    fn is_delivered_to(&self, taken: &PortDevice) -> bool {
+        let device = self.host.device_named(&taken.name);
+        let found = taken.learned.zip(device).and_then(|(address, device)| {
+            let now = self.reconciler.now();
+            let network = now.ports.get(&device.index)?.network;
+            let shape = Shape::of(Source::Any, Destination::Is(address));
+            let key = RuleKey::new(network, shape, Stations::new(Mac::ZERO, address));
+            let [rule, ..] = now.rules.get(&key)?.alternatives();
+            Some(rule.action == Action::deliver(PortId(device.index)))
+        });
+        found.unwrap_or(false)
     }
 
     fn learned_address(&self, ifindex: u32) -> Option<Mac> {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
-use vnet_agent::agent;
+use vnet_agent::agent::{self, Traces};
 use vnet_agent::settings::check::Report;
 use vnet_agent::store::SettingsFile;
 
@@ -40,6 +40,12 @@ enum Verb {
     Teardown {
         #[command(flatten)]
         settings: SettingsArgument,
+        /// Where the data plane is pinned; then no settings file is read.
+        #[arg(long)]
+        pin_directory: Option<PathBuf>,
+        /// The agent's tap; with --pin-directory.
+        #[arg(long, default_value = "vnet-slow", requires = "pin_directory")]
+        slow_path_device: String,
     },
 }
 
@@ -73,7 +79,17 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().verb {
         Verb::Run { settings } => on_one_thread(agent::run(&settings.config)),
         Verb::Check { settings, output } => return check(&settings.config, output),
-        Verb::Teardown { settings } => teardown(&settings.config),
+        Verb::Teardown {
+            pin_directory: Some(pin_directory),
+            slow_path_device,
+            ..
+        } => teardown(&Traces {
+            pin_directory,
+            slow_path_device,
+        }),
+        Verb::Teardown { settings, .. } => {
+            Traces::of(&settings.config).and_then(|traces| teardown(&traces))
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -119,8 +135,8 @@ fn check(path: &Path, output: Output) -> ExitCode {
     }
 }
 
-fn teardown(path: &Path) -> Result<()> {
-    let done = on_one_thread(agent::teardown(path))?;
+fn teardown(what: &Traces) -> Result<()> {
+    let done = on_one_thread(agent::teardown(what))?;
     println!(
         "removed: {} programs, {} tables, {} neighbour entries, {}; put back: {} MTUs",
         done.pins.links,

@@ -59,8 +59,10 @@ pub enum DataPlaneError {
     },
     /// The device has somebody else's XDP program.
     #[error(
-        "{device} already has an XDP program that is not ours; it was left alone. See it with \
-         `ip link show {device}`, and remove it with `ip link set dev {device} xdp off`"
+        "{device} already has an XDP program that is not this agent's; it was left alone. `bpftool \
+         net show dev {device}` names it. One attached by a link goes with `bpftool link detach id \
+         ID`, another with `ip link set dev {device} xdp off`, one of an agent with other pins \
+         with `vnet-agent teardown` and that agent's settings"
     )]
     DeviceTaken {
         /// The device.

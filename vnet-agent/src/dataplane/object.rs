@@ -156,7 +156,7 @@ pub fn xdp<'a>(object: &'a mut Ebpf, program: &'static str) -> Result<&'a mut Xd
 const TRACEPOINTS: [(&str, &str); 3] = [
     (name::REDIRECT_ERROR, "xdp_redirect_err"),
     (name::DEVICE_REFUSED, "xdp_devmap_xmit"),
-    (name::DEVICE_EXCEPTION, "xdp_exception"),
+    (name::GENERIC_REFUSED, "xdp_exception"),
 ];
 
 /// Puts the counting programs on the kernel's tracepoints, in place of an earlier agent's.

@@ -4,7 +4,6 @@
 //! lost, as in a full queue.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -54,6 +53,9 @@ impl SlowPathCounts {
 /// Between two tries to read from a tap that does not work: it is re-made with the agent.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// How long the tap may take to take a copy; beyond, its queue counts as full.
+const PATIENCE: Duration = Duration::from_millis(10);
+
 /// Copies frames for many, until it is aborted.
 pub async fn run(
     tap: Tap,
@@ -97,12 +99,10 @@ async fn spread(
         copy.clear();
         copy.extend_from_slice(target.as_bytes());
         copy.extend_from_slice(frame);
-        match tap.write(copy).await {
-            Ok(()) => written += 1,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                counts.count_drop(Reason::QueueFull);
-            }
-            Err(_) => counts.count_drop(Reason::NoAgent),
+        match tokio::time::timeout(PATIENCE, tap.write(copy)).await {
+            Ok(Ok(())) => written += 1,
+            Err(_elapsed) => counts.count_drop(Reason::QueueFull),
+            Ok(Err(_)) => counts.count_drop(Reason::NoAgent),
         }
     }
     counts.copies.fetch_add(written, Ordering::Relaxed);

@@ -68,7 +68,7 @@ plain! {
     ///
     /// Written by the programs, per CPU.
     pub struct Sender[8] {
-        /// Packets with an option, probes excepted; the low 24 bits are the next sequence.
+        /// Packets with an option, probes included; the low 24 bits are the next sequence.
         pub sequence: u64,
     }
 }

@@ -7,7 +7,7 @@ plain! {
     pub struct NetworkEntry[16] {
         /// The network's id; 0 where the slot is free.
         pub id: u32,
-        /// Rises whenever rules, ports or links change: flows decided under an older one are
+        /// Rises whenever rules or what ports may do change: flows decided under an older one are
         /// decided anew. Never 0 in a slot that is used.
         pub generation: u32,
         /// The shapes that have rules, one bit each: the others need no lookup.

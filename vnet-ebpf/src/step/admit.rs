@@ -104,6 +104,10 @@ pub fn ipv6<F: Frame>(frame: &F, underlay: &UnderlayEntry) -> Claim {
     let Some(udp) = udp_for_us(frame, IP_AT.wrapping_add(Ipv6::BYTES), underlay) else {
         return Claim::NotOurs;
     };
+    // The table of peers writes IPv4 addresses so; on the wire nobody has such an address.
+    if ip.is_from_mapped_ipv4() {
+        return Claim::Broken(Reason::UnknownPeer);
+    }
     let total = usize::from(u16::from_be_bytes(ip.payload_length)).wrapping_add(Ipv6::BYTES);
     if !lengths_agree(frame, IP_AT, total, Ipv6::BYTES, &udp) {
         return Claim::Broken(Reason::OuterHeader);

@@ -200,9 +200,10 @@ fn underlay<'a>(
         ));
         return None;
     };
+    let before = now.underlays.get(&device.index);
     let of_family = |ipv6: bool| match only {
         Some(address) => Some(address).filter(|address| address.is_ipv6() == ipv6),
-        None => host.first_address(device.index, ipv6),
+        None => kept_address(host, before, ipv6).or_else(|| host.first_address(device.index, ipv6)),
     };
     let end = UnderlayEnd {
         device,
@@ -210,8 +211,7 @@ fn underlay<'a>(
         ipv4: of_family(false),
         ipv6: of_family(true),
     };
-    let has = now.underlays.get(&device.index).map(|entry| entry.ledger);
-    let Some(ledger) = slots.ledger(has) else {
+    let Some(ledger) = slots.ledger(before.map(|entry| entry.ledger)) else {
         desired.faults.push(no_room(subject.to_owned(), "ports"));
         return None;
     };
@@ -245,6 +245,20 @@ fn underlay<'a>(
     Some(end)
 }
 
+/// The address that links use now, as long as it is there: their other ends know this host by it,
+/// and an address that is added beside it must not change that.
+fn kept_address(host: &Host, before: Option<&UnderlayEntry>, ipv6: bool) -> Option<IpAddr> {
+    let before = before?;
+    let address = match ipv6 {
+        false => IpAddr::from(before.ipv4),
+        true => IpAddr::from(before.ipv6),
+    };
+    let mut addresses = host.addresses_of(before.device).iter();
+    addresses
+        .find(|entry| entry.address == address && !entry.tentative)
+        .map(|_| address)
+}
+
 fn rules(
     wanted: &Configuration,
     given: &Surroundings<'_>,
@@ -268,7 +282,8 @@ fn rules(
     if compiled.rules.len() > limit {
         desired.faults.push(no_room("rules".to_owned(), "rules"));
     }
-    desired.image.rules = compiled.rules.into_iter().take(limit).collect();
+    // The strongest stay: they are the last, and a `drop` among them must not give way to a default.
+    desired.image.rules = compiled.rules.into_iter().rev().take(limit).collect();
     for network in desired.image.networks.values_mut() {
         let shapes = NetworkId::new(network.id).and_then(|id| compiled.shapes.get(&id));
         network.shapes = shapes.copied().unwrap_or(0);

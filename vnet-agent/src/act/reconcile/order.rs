@@ -163,7 +163,12 @@ fn touched_by_ports(now: &Image, wanted: &Image) -> BTreeSet<u32> {
             port.frame_bytes_max,
         )
     };
-    let mut touched = BTreeSet::new();
+    // One that is new: flows may have cached that it was not there.
+    let new = wanted
+        .ports
+        .iter()
+        .filter(|(device, _)| !now.ports.contains_key(device));
+    let mut touched: BTreeSet<u32> = new.map(|(_, port)| port.network.get()).collect();
     for (device, before) in &now.ports {
         match wanted.ports.get(device) {
             Some(after) if secure(after) == secure(before) => {}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::desired::{Desired, Fault};
 use super::image::Image;
@@ -17,6 +17,8 @@ pub struct Reconciler {
     now: Image,
     written: u64,
     has_made_room: bool,
+    /// Devices that have an earlier agent's program.
+    stale: BTreeSet<Attachment>,
 }
 
 impl Reconciler {
@@ -28,11 +30,13 @@ impl Reconciler {
     /// The tables cannot be read.
     pub fn new(plane: DataPlane) -> Result<Self, DataPlaneError> {
         let now = read(&plane)?;
+        let stale = now.attachments.clone();
         let mut reconciler = Self {
             plane,
             now,
             written: 0,
             has_made_room: false,
+            stale,
         };
         let networks: Vec<_> = reconciler.now.networks.clone().into_iter().collect();
         for (slot, mut network) in networks {
@@ -68,6 +72,7 @@ impl Reconciler {
         let mut faults = Vec::new();
         let mut failed_ports = BTreeSet::new();
         self.has_made_room = false;
+        faults.extend(self.renew_programs(desired, host));
         for step in steps(&self.now, &desired.image) {
             if step.port().is_some_and(|port| failed_ports.contains(&port)) {
                 continue;
@@ -89,7 +94,11 @@ impl Reconciler {
     }
 
     fn take(&mut self, step: &Step, host: &Host) -> Result<(), DataPlaneError> {
-        debug!(?step, "taking");
+        match step {
+            // There is a cookie among its bytes.
+            Step::SetLink(id, _) => debug!(id, "taking SetLink"),
+            step => debug!(?step, "taking"),
+        }
         let tables = self.plane.tables_mut();
         match step {
             Step::SetSetting(setting) => tables.set_setting(setting)?,
@@ -148,18 +157,19 @@ impl Reconciler {
     }
 
     /// Puts this agent's programs where an earlier agent's are, one device after the other and
-    /// without a moment in between.
-    pub fn renew_programs(&mut self, host: &Host) -> Vec<Fault> {
+    /// without a moment in between. What fails is tried again next time.
+    fn renew_programs(&mut self, desired: &Desired, host: &Host) -> Vec<Fault> {
         let mut faults = Vec::new();
-        for attachment in self.now.attachments.clone() {
-            if !host.devices.contains_key(&attachment.ifindex) {
-                // Its pin is litter; the first reconciliation sweeps it.
-                continue;
-            }
+        // Others are about to be taken off, or their device is gone.
+        self.stale
+            .retain(|attachment| desired.image.attachments.contains(attachment));
+        for attachment in self.stale.clone() {
             let name = device_name(attachment.ifindex, host);
-            if let Err(error) = self.plane.attach(attachment, &name) {
-                warn!(device = name, %error, "the earlier agent's program stays");
-                faults.push(fault(&Step::Attach(attachment), &error, host));
+            match self.plane.attach(attachment, &name) {
+                Ok(()) => {
+                    self.stale.remove(&attachment);
+                }
+                Err(error) => faults.push(fault(&Step::Attach(attachment), &error, host)),
             }
         }
         faults
