@@ -264,11 +264,16 @@ impl Task {
         let events = EventSocket::open(self.options.receive_buffer_bytes);
         self.events = Some(events.map_err(NetlinkError::Open)?);
         let listed = self.requests.everything().await?;
-        self.view.replace(listed.events);
-        self.routes_are_stale = true;
-        if !listed.complete {
+        if listed.complete {
+            self.view.replace(listed.events);
+        } else {
+            // What is not in the list may be there all the same: nothing is taken for gone yet.
+            for event in listed.events {
+                self.view.apply(event);
+            }
             self.resync.ask(Instant::now());
         }
+        self.routes_are_stale = true;
         Ok(())
     }
 
