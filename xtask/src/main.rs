@@ -5,6 +5,7 @@
 //! the agent's build script depends on this package.
 
 mod abi;
+mod bench;
 mod check;
 mod layers;
 mod root_test;
@@ -40,6 +41,13 @@ enum Verb {
         #[arg(long)]
         all: bool,
     },
+    /// Measure this data plane beside its peers (needs root); `bench help` says what there is
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// What to measure and how: `datapath`, `datapath -o json`, `datapath --help`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// See that every file of the agent imports only what its layer may
     Layers,
     /// Write what lies in the maps into vnet-common/abi.txt
@@ -64,6 +72,7 @@ impl Verb {
             Self::Check => return Ok(check::check()),
             Self::RootTest => return root_test::root_test(),
             Self::Test { all } => return root_test::test(all),
+            Self::Bench { arguments } => bench::bench(&arguments)?,
             Self::Layers => layers::check()?,
             Self::Abi { check: true, .. } => abi::check()?,
             Self::Abi { same_schema, .. } => abi::write(same_schema)?,

@@ -65,7 +65,10 @@ fn add_to(steps: &mut Steps) {
 }
 
 /// Whether we are root.
-fn is_root() -> Result<bool> {
+///
+/// # Errors
+/// If `/proc` is not there.
+pub fn is_root() -> Result<bool> {
     Ok(fs::metadata("/proc/self")
         .context("asking /proc who we are")?
         .uid()

@@ -1,0 +1,366 @@
+//! What does a frame cost in our programs, however many rules there are?
+//!
+//! Asked of the kernel (`BPF_PROG_TEST_RUN`), of the tables that an agent filled from a settings
+//! file, one frame a call: a program that puts headers on would otherwise run over its own result.
+//! A call's time includes reading the clock twice; an empty program, timed in the same way, says
+//! how much that is, and it is taken off. The agents' memory is read from `/proc` in passing.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use lab::{Agent, BPF_DIRECTORY, Lab, Mac};
+use vnet_agent::dataplane::{DataPlane, Role};
+use vnet_agent::model::configuration::Limits;
+
+use crate::bed::{ADDRESSES, Bed, CABLE, TAP};
+use crate::bpf;
+use crate::figure::{Bound, Figure, middle_mean};
+use crate::frame::{GUEST_ONE, GUEST_TWO, frame};
+use crate::memory;
+use crate::report::number;
+use crate::traffic::Cores;
+
+/// The numbers of rules that are compared.
+const RULES: [usize; 3] = [10, 1_000, 100_000];
+/// How far the costs may be apart: the dearest over the cheapest.
+const FLAT: f64 = 1.10;
+/// Calls that make one sample.
+const CALLS: usize = 10_000;
+/// New flows that make one sample: few enough that those of 15 rounds fit in the flow table, so
+/// that none pays for pushing out another.
+const NEW_FLOWS: usize = 2_000;
+/// The length of the frames, bytes.
+const LENGTH: usize = 64;
+/// XDP's number for sending a frame on by another device (`linux/bpf.h`).
+const XDP_REDIRECT: u32 = 4;
+
+/// Measures; the numbers of beds start at `first_bed`.
+///
+/// # Errors
+///
+/// An agent does not start, or a program does something else than send the frame on.
+pub fn measure(
+    lab: &Lab,
+    first_bed: u32,
+    rounds: u32,
+    cores: Cores,
+    mut progress: impl FnMut(&str),
+) -> Result<Vec<Figure>> {
+    let mut subjects = Vec::new();
+    for (number, rules) in (first_bed..).zip(RULES) {
+        progress(&format!("starting an agent with {rules} rules"));
+        subjects.push(Subject::new(lab, number, rules)?);
+    }
+    for round in 1..=rounds {
+        for subject in &mut subjects {
+            subject.sample(cores)?;
+            progress(&format!("round {round} of {rounds}: {}", subject.last()));
+        }
+    }
+    Ok(figures(&subjects))
+}
+
+/// An agent with so many rules, and what was measured of it.
+struct Subject {
+    rules: usize,
+    bed: Bed,
+    agent: Agent,
+    plane: DataPlane,
+    tap: u32,
+    cable: u32,
+    flows: u32,
+    packet: Vec<u8>,
+    costs: Costs,
+}
+
+/// Samples, one a round.
+#[derive(Debug, Default)]
+struct Costs {
+    /// A frame of a flow that is in the table, nanoseconds.
+    known_flow: Vec<f64>,
+    /// The first frame of a flow to the guest that the frame before was for, nanoseconds.
+    new_flow: Vec<f64>,
+    /// The first frame of a flow to a guest that no frame was for in a while, nanoseconds.
+    new_flow_any_rule: Vec<f64>,
+    /// A packet of a known flow from the other host, nanoseconds.
+    underlay: Vec<f64>,
+    /// The agent's memory, MiB.
+    memory: Vec<f64>,
+}
+
+impl Subject {
+    fn new(lab: &Lab, number: u32, rules: usize) -> Result<Self> {
+        let bed = Bed::new(lab, number)?;
+        let agent = bed.one.agent(&settings(rules))?;
+        let pins = Path::new(BPF_DIRECTORY).join("vnet");
+        let plane = bed
+            .one
+            .inside(|| DataPlane::open(&pins, &Limits::default(), false))??;
+        let (tap, cable) = (bed.device_index(TAP)?, bed.device_index(CABLE)?);
+        let mut subject = Self {
+            rules,
+            bed,
+            agent,
+            plane,
+            tap,
+            cable,
+            flows: 0,
+            packet: Vec::new(),
+            costs: Costs::default(),
+        };
+        subject.packet = subject.packet_from_the_other_host()?;
+        Ok(subject)
+    }
+
+    fn sample(&mut self, cores: Cores) -> Result<()> {
+        let Self {
+            bed,
+            plane,
+            tap,
+            cable,
+            flows,
+            packet,
+            rules,
+            costs,
+            ..
+        } = self;
+        let (tap, cable, rules) = (*tap, *cable, *rules);
+        bed.one.inside(|| -> Result<()> {
+            cores.take_senders()?;
+            let empty = bpf::load(&bpf::pass())?;
+            let known = frame(GUEST_ONE, rule_destination(0), LENGTH);
+            let nothing = typical(CALLS, || Ok(f64::from(bpf::time(&empty, &known, 1)?)))?;
+            let mut run = |role, device, frame: &[u8]| time(plane, role, device, frame);
+            costs
+                .known_flow
+                .push(typical(CALLS, || run(Role::Port, tap, &known))? - nothing);
+            costs
+                .underlay
+                .push(typical(CALLS, || run(Role::Underlay, cable, packet))? - nothing);
+            let mut new_flow = |rule_of: fn(u32, usize) -> usize| {
+                typical(NEW_FLOWS, || {
+                    *flows += 1;
+                    let destination = rule_destination(rule_of(*flows, rules));
+                    run(Role::Port, tap, &frame(guest(*flows), destination, LENGTH))
+                })
+            };
+            costs.new_flow.push(new_flow(|_, _| 0)? - nothing);
+            costs.new_flow_any_rule.push(new_flow(scattered)? - nothing);
+            Ok(())
+        })??;
+        self.costs.memory.push(memory::of_agent(&self.agent)?);
+        Ok(())
+    }
+
+    fn last(&self) -> String {
+        let Costs {
+            known_flow,
+            new_flow,
+            new_flow_any_rule,
+            underlay,
+            memory,
+        } = &self.costs;
+        let [known_flow, new_flow, any_rule, underlay, memory] =
+            [known_flow, new_flow, new_flow_any_rule, underlay, memory]
+                .map(|samples| number(samples.last().copied().unwrap_or_default()));
+        format!(
+            "{} rules: a frame of a known flow {known_flow} ns, the first of a new flow \
+             {new_flow} ns, by any of the rules {any_rule} ns, from the underlay {underlay} ns; \
+             the agent has {memory} MiB",
+            self.rules
+        )
+    }
+
+    /// A packet as the agent of the other host would send it: our own with its ends exchanged.
+    fn packet_from_the_other_host(&mut self) -> Result<Vec<u8>> {
+        let Self {
+            bed, plane, tap, ..
+        } = self;
+        let inner = frame(GUEST_TWO, rule_destination(0), LENGTH);
+        // An agent is ready before the neighbour has answered.
+        let mut packet =
+            lab::try_eventually("the port's program sends frames over the link", || {
+                let answer = bed.one.inside(|| plane.ask(Role::Port, *tap, &inner))??;
+                let is_sent = answer.action == XDP_REDIRECT && answer.frame.len() > inner.len();
+                Ok(is_sent.then_some(answer.frame))
+            })?;
+        let headers = packet.len() - inner.len();
+        let (outer, inner) = packet.split_at_mut(headers);
+        let addresses = outer.get_mut(26..34).context("an IPv4 header")?;
+        addresses.rotate_left(4);
+        inner
+            .get_mut(..6)
+            .context("an Ethernet header")?
+            .copy_from_slice(&GUEST_ONE.0);
+        Ok(packet)
+    }
+}
+
+/// How long the program takes for this frame, nanoseconds, the call included.
+fn time(plane: &mut DataPlane, role: Role, device: u32, frame: &[u8]) -> Result<f64> {
+    let answer = plane.run(role, device, frame, 1)?;
+    ensure!(
+        answer.action == XDP_REDIRECT,
+        "the {role:?} program does not send the frame on but answers {}",
+        answer.action
+    );
+    Ok(answer.duration_ns as f64)
+}
+
+fn typical(calls: usize, mut call: impl FnMut() -> Result<f64>) -> Result<f64> {
+    let samples: Result<Vec<f64>> = (0..calls).map(|_| call()).collect();
+    middle_mean(&samples?).context("no calls")
+}
+
+/// The guest that a rule is for.
+fn rule_destination(rule: usize) -> Mac {
+    let [.., a, b, c] = rule.to_be_bytes();
+    Mac([0x52, 0x54, 2, a, b, c])
+}
+
+/// A guest that was not there before.
+fn guest(number: u32) -> Mac {
+    let [_, a, b, c] = number.to_be_bytes();
+    Mac([0x52, 0x54, 1, a, b, c])
+}
+
+/// Rules in an order in which neighbours in time are none in memory: multiples of a prime.
+fn scattered(number: u32, rules: usize) -> usize {
+    // One of the rules is for the guest at home.
+    usize::try_from(number).unwrap_or(0).wrapping_mul(7_919) % (rules - 1)
+}
+
+fn settings(rules: usize) -> String {
+    let [_, remote] = ADDRESSES;
+    let mut text = format!(
+        r#"[underlay]
+device = "{CABLE}"
+
+[[network]]
+name = "blue"
+id = 7
+
+[[port]]
+name = "{TAP}"
+network = "blue"
+addresses = "any"
+
+[[link]]
+name = "to-other"
+remote = "{remote}"
+networks = ["blue"]
+cookie = "5af3107a4000be1d"
+
+[[rule]]
+network = "blue"
+destination = "{GUEST_ONE}"
+port = "{TAP}"
+"#
+    );
+    for rule in 0..rules.saturating_sub(1) {
+        let destination = rule_destination(rule);
+        text.push_str(&format!(
+            "[[rule]]\nnetwork = \"blue\"\ndestination = \"{destination}\"\nlink = \"to-other\"\n"
+        ));
+    }
+    text
+}
+
+type Of = fn(&Costs) -> &[f64];
+
+fn figures(subjects: &[Subject]) -> Vec<Figure> {
+    let kinds: [(&str, &str, Of); 3] = [
+        ("known_flow", "a frame of a known flow", |costs| {
+            &costs.known_flow
+        }),
+        ("new_flow", "first frame of a flow, same rule", |costs| {
+            &costs.new_flow
+        }),
+        (
+            "new_flow_any_rule",
+            "first frame of a flow, any rule",
+            |costs| &costs.new_flow_any_rule,
+        ),
+    ];
+    let mut figures = Vec::new();
+    for (name, title, of) in kinds {
+        for Subject { rules, costs, .. } in subjects {
+            figures.push(Figure::new(
+                format!("port_program_ns.{name}.{rules}"),
+                format!("port program, {title}, {rules} rules"),
+                "ns",
+                of(costs),
+            ));
+        }
+        let spans: Vec<Vec<f64>> = subjects
+            .iter()
+            .map(|subject| of(&subject.costs).to_vec())
+            .collect();
+        let flatness = Figure::new(
+            format!("port_program_flatness.{name}"),
+            format!("port program, {title}: dearest over cheapest"),
+            "x",
+            &spans_by_round(&spans),
+        );
+        figures.push(flatness.map(|flatness| flatness.with_goal(Bound::AtMost(FLAT))));
+    }
+    if let Some(Subject { costs, .. }) = subjects.first() {
+        figures.push(Figure::new(
+            "underlay_program_ns.known_flow",
+            "underlay program, a packet of a known flow",
+            "ns",
+            &costs.underlay,
+        ));
+    }
+    for Subject { rules, costs, .. } in subjects {
+        figures.push(Figure::new(
+            format!("agent_memory_mib.{rules}_rules"),
+            format!("agent's memory, {rules} rules"),
+            "MiB",
+            &costs.memory,
+        ));
+    }
+    figures.into_iter().flatten().collect()
+}
+
+/// For each round, the greatest of what was measured in it over the least.
+fn spans_by_round(series: &[Vec<f64>]) -> Vec<f64> {
+    let rounds = series.iter().map(Vec::len).min().unwrap_or(0);
+    (0..rounds)
+        .map(|round| {
+            let values = series
+                .iter()
+                .filter_map(|samples| samples.get(round).copied());
+            let (least, greatest) = values
+                .fold((f64::MAX, f64::MIN), |(least, greatest), value| {
+                    (least.min(value), greatest.max(value))
+                });
+            greatest / least
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_settings_have_as_many_rules_as_they_should() {
+        for rules in [10, 1_000] {
+            let table: toml::Table = settings(rules).parse().unwrap();
+            assert_eq!(table["rule"].as_array().unwrap().len(), rules);
+        }
+    }
+
+    #[test]
+    fn new_flows_lead_to_every_rule_in_turn() {
+        let seen: std::collections::BTreeSet<_> = (1..10).map(|flow| scattered(flow, 10)).collect();
+        assert_eq!(seen, (0..9).collect());
+    }
+
+    #[test]
+    fn flatness_compares_what_was_measured_in_the_same_round() {
+        let series = [vec![10.0, 20.0], vec![11.0, 20.0], vec![12.0, 25.0]];
+        assert_eq!(spans_by_round(&series), [1.2, 1.25]);
+    }
+}

@@ -1,0 +1,227 @@
+//! How many frames a second cross?
+//!
+//! One thread writes a frame to a tap again and again, one system call a frame, as fast as it is
+//! let; another one reads the other tap without ever sleeping, so that waking it costs the path
+//! nothing. Each has a core of its own and goes before other programs there. What the sender sends
+//! beyond what arrives is lost, as with any datagram.
+
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use nix::errno::Errno;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::{self, Pid};
+
+/// Frames between two looks at the clock.
+const FRAMES_A_LOOK: u32 = 256;
+/// What is still on its way when the sender stops has arrived when nothing came for this long.
+const QUIET: Duration = Duration::from_millis(20);
+
+/// What is sent, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Load<'a> {
+    /// The frame.
+    pub frame: &'a [u8],
+    /// Sent and not counted, first.
+    pub warm_up: Duration,
+    /// Counted.
+    pub window: Duration,
+}
+
+/// What was seen.
+#[derive(Clone, Copy, Debug)]
+pub struct Measured {
+    /// Frames received in the window, a second.
+    pub frames_per_second: f64,
+    /// Of the frames sent, warm-up included, those that never arrived, per cent.
+    pub lost_percent: f64,
+    /// How much of the window the sender had its core to itself, per cent.
+    pub core_percent: f64,
+}
+
+/// The two cores that are used.
+#[derive(Clone, Copy, Debug)]
+pub struct Cores {
+    sender: usize,
+    receiver: usize,
+}
+
+impl Cores {
+    /// The first two cores that this process may use.
+    ///
+    /// # Errors
+    ///
+    /// There is only one.
+    pub fn choose() -> Result<Self> {
+        let allowed = sched_getaffinity(Pid::from_raw(0)).context("asking for our cores")?;
+        let mut usable = (0..CpuSet::count()).filter(|&core| allowed.is_set(core).unwrap_or(false));
+        match (usable.next(), usable.next()) {
+            (Some(sender), Some(receiver)) => Ok(Self { sender, receiver }),
+            _ => bail!("sender and receiver need a core each, and this process may use one only"),
+        }
+    }
+
+    /// Keeps the calling thread on the sender's core.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn take_senders(self) -> Result<()> {
+        take(self.sender)
+    }
+}
+
+/// Sends from one tap and receives from the other.
+///
+/// # Errors
+///
+/// A tap fails, or no frame at all arrives.
+pub fn measure(
+    cores: Cores,
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    load: Load<'_>,
+) -> Result<Measured> {
+    let counter = Counter::default();
+    let frame_bytes = load.frame.len();
+    thread::scope(|scope| {
+        let receiving = scope.spawn(|| receive(cores.receiver, to, frame_bytes, &counter));
+        let sending = scope.spawn(|| {
+            let sent = send(cores.sender, from, load, &counter);
+            counter.wait_until_quiet();
+            counter.stop.store(true, Ordering::Relaxed);
+            sent
+        });
+        let sent = sending.join().map_err(|_| anyhow!("the sender panicked"))?;
+        receiving
+            .join()
+            .map_err(|_| anyhow!("the receiver panicked"))??;
+        sent?.measured(counter.received.load(Ordering::Relaxed))
+    })
+}
+
+/// What sender and receiver know of each other.
+#[derive(Default)]
+struct Counter {
+    received: AtomicU64,
+    stop: AtomicBool,
+}
+
+impl Counter {
+    fn wait_until_quiet(&self) {
+        let mut before = self.received.load(Ordering::Relaxed);
+        loop {
+            thread::sleep(QUIET);
+            let now = self.received.load(Ordering::Relaxed);
+            if now == before {
+                return;
+            }
+            before = now;
+        }
+    }
+}
+
+/// A moment of a measurement.
+#[derive(Clone, Copy)]
+struct Mark {
+    at: Instant,
+    core: Duration,
+    received: u64,
+}
+
+impl Mark {
+    fn now(counter: &Counter) -> Result<Self> {
+        Ok(Self {
+            at: Instant::now(),
+            core: clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.into(),
+            received: counter.received.load(Ordering::Relaxed),
+        })
+    }
+}
+
+/// What the sender did.
+struct Sent {
+    frames: u64,
+    begin: Mark,
+    end: Mark,
+}
+
+impl Sent {
+    fn measured(&self, received: u64) -> Result<Measured> {
+        let Self { frames, begin, end } = self;
+        ensure!(received > 0, "none of {frames} frames arrived");
+        let seconds = (end.at - begin.at).as_secs_f64();
+        let lost = frames.saturating_sub(received);
+        Ok(Measured {
+            frames_per_second: (end.received - begin.received) as f64 / seconds,
+            lost_percent: 100.0 * lost as f64 / *frames as f64,
+            core_percent: 100.0 * (end.core - begin.core).as_secs_f64() / seconds,
+        })
+    }
+}
+
+fn send(core: usize, tap: BorrowedFd<'_>, load: Load<'_>, counter: &Counter) -> Result<Sent> {
+    take(core)?;
+    let mut frames = 0;
+    let started = Instant::now();
+    let mut begin = None;
+    loop {
+        for _ in 0..FRAMES_A_LOOK {
+            match unistd::write(tap, load.frame) {
+                Ok(_) => frames += 1,
+                // No memory or no room for this one: the next may do.
+                Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM | Errno::EINTR) => {}
+                Err(error) => return Err(error).context("writing to the sending tap"),
+            }
+        }
+        let elapsed = started.elapsed();
+        match begin {
+            None if elapsed >= load.warm_up => begin = Some(Mark::now(counter)?),
+            Some(begin) if elapsed >= load.warm_up + load.window => {
+                return Ok(Sent {
+                    frames,
+                    begin,
+                    end: Mark::now(counter)?,
+                });
+            }
+            _ => {}
+        }
+    }
+}
+
+fn receive(core: usize, tap: BorrowedFd<'_>, frame_bytes: usize, counter: &Counter) -> Result<()> {
+    take(core)?;
+    let mut buffer = [0; 4096];
+    let mut received = 0;
+    while !counter.stop.load(Ordering::Relaxed) {
+        match unistd::read(tap, &mut buffer) {
+            Ok(length) if length == frame_bytes => {
+                received += 1;
+                // Nobody else writes it.
+                counter.received.store(received, Ordering::Relaxed);
+            }
+            // What a host's own stack says.
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => std::hint::spin_loop(),
+            Err(error) => return Err(error).context("reading from the receiving tap"),
+        }
+    }
+    Ok(())
+}
+
+/// Keeps the calling thread on a core, before all others there, as far as the kernel lets it.
+fn take(core: usize) -> Result<()> {
+    let mut cores = CpuSet::new();
+    cores.set(core)?;
+    sched_setaffinity(Pid::from_raw(0), &cores).context("keeping a thread on its core")?;
+    let priority = libc::sched_param { sched_priority: 1 };
+    let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
+    // Where this is refused, `Measured::core_percent` tells what came of it.
+    // SAFETY: reads one parameter, which is whole; 0 means the calling thread.
+    let _ = unsafe { libc::sched_setscheduler(0, policy, &raw const priority) };
+    Ok(())
+}
