@@ -1,0 +1,124 @@
+//! The promise: on Debian's kernel (6.1 on bookworm) the agent does what it does on this one. Two
+//! hosts inside a virtual machine: guests of both kinds reach each other, every frame is accounted
+//! for, those that the kernel refuses too, a trace tells the truth, and frames cross while no
+//! agent runs.
+
+use anyhow::Result;
+use e2e::frame::{expect, guest, numbered};
+use e2e::stage::{Family, Site, Stage, link_to, mesh_settings};
+use e2e::{ask, books};
+use lab::{Lab, Luggage, Mac, NamespaceGuest, Station, in_lab, on_debians_kernel};
+use vnet_agent::api::{TraceReport, Verdict};
+
+/// The port of the guests with an IP stack.
+const STACK: &str = "veth0";
+const FRAMES: u64 = 100;
+
+/// The guest with an IP stack on this host.
+const fn stack(host: u8) -> Mac {
+    guest(10 + host)
+}
+
+/// Two hosts, each with a guest on a tap and one with an IP stack.
+fn stage(lab: &Lab) -> Result<(Stage, [NamespaceGuest; 2])> {
+    let stage = Stage::new(lab, 2, |own| {
+        let other = 3 - own;
+        mesh_settings(Family::Ipv4, own, 2)
+            .port(STACK, stack(own))
+            .way(stack(other), &link_to(other))
+    })?;
+    let (one, two) = stage.two()?;
+    let guests = [join(one, 1)?, join(two, 2)?];
+    Ok((stage, guests))
+}
+
+fn join(site: &Site, host: u8) -> Result<NamespaceGuest> {
+    let station = Station::new(STACK, stack(host)).address(&format!("10.9.0.{host}/24"));
+    let guest = site.host.namespace_guest(station)?;
+    ask::until(&site.host, "both ports forward", |status| status.ports == 2)?;
+    Ok(guest)
+}
+
+fn numbered_frames(from: Mac, to: Mac) -> impl Iterator<Item = Vec<u8>> {
+    (0..FRAMES).map(move |number| numbered(from, to, number, 100))
+}
+
+fn frames_cross(one: &Site, two: &Site) -> Result<()> {
+    for (from, to) in [(&one.guest, &two.guest), (&two.guest, &one.guest)] {
+        let frames: Vec<_> = numbered_frames(from.mac(), to.mac()).collect();
+        frames.iter().try_for_each(|frame| from.send(frame))?;
+        expect(to, &frames)?;
+    }
+    Ok(())
+}
+
+fn all_is_well(site: &Site) -> Result<()> {
+    let status = ask::until_healthy(&site.host)?;
+    assert!(status.redirect_failures_counted, "{status:?}");
+    assert_eq!(status.problems, [], "{status:?}");
+    Ok(())
+}
+
+fn books_add_up(one: &Site, two: &Site) -> Result<()> {
+    let stats = [books::check_host(&one.host)?, books::check_host(&two.host)?];
+    books::check_pair(&stats[0], "to-two", &stats[1], "to-one")?;
+    books::check_pair(&stats[1], "to-one", &stats[0], "to-two")?;
+    for stats in &stats {
+        let tap = books::port(stats, "tap0")?;
+        assert!(
+            tap.received_packets >= FRAMES && tap.refused == 0,
+            "{tap:?}"
+        );
+        assert!(
+            stats.agent.taken > 0,
+            "the ping began with a broadcast: {stats:?}"
+        );
+    }
+    Ok(())
+}
+
+fn refused_frames_are_counted(site: &Site, host: u8) -> Result<()> {
+    site.host.run(["ip", "link", "set", STACK, "down"])?;
+    numbered_frames(guest(host), stack(host)).try_for_each(|frame| site.guest.send(&frame))?;
+    let stats = books::check_host(&site.host)?;
+    assert_eq!(books::port(&stats, STACK)?.refused, FRAMES);
+    site.host.run(["ip", "link", "set", STACK, "up"])?;
+    Ok(())
+}
+
+fn a_trace_tells_the_truth(site: &Site) -> Result<()> {
+    let (source, destination) = (guest(1).to_string(), guest(2).to_string());
+    let verb = ["trace", "--source", &source, "--destination", &destination];
+    let report: TraceReport = ask::ask(&site.host, &verb)?;
+    assert_eq!(report.verdict, Verdict::Forwarded, "{report:?}");
+    assert_eq!(report.agree, Some(true), "{report:?}");
+    Ok(())
+}
+
+#[test]
+fn two_hosts_forward_and_count() {
+    on_debians_kernel("two_hosts_forward_and_count", Luggage::for_a_lab, || {
+        in_lab("older", |lab| {
+            let (mut stage, [stack_one, stack_two]) = stage(lab)?;
+            let (one, two) = stage.two()?;
+            stack_one.run(["ping", "-c", "3", "-W", "5", "10.9.0.2"])?;
+            stack_two.run(["ping", "-c", "3", "-W", "5", "10.9.0.1"])?;
+            frames_cross(one, two)?;
+            for site in [one, two] {
+                all_is_well(site)?;
+            }
+            books_add_up(one, two)?;
+            a_trace_tells_the_truth(one)?;
+            refused_frames_are_counted(one, 1)?;
+
+            stage.site(1)?.agent.kill();
+            let (one, two) = stage.two()?;
+            frames_cross(one, two)?;
+            stage.site(1)?.agent.restart()?;
+            let (one, two) = stage.two()?;
+            frames_cross(one, two)?;
+            all_is_well(one)
+        });
+        Ok(())
+    });
+}
