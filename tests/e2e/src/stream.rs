@@ -19,6 +19,8 @@ const WINDOW: u64 = 64;
 const BYTES: usize = 100;
 /// How long to wait for frames that are late before they count as lost.
 const LATE: Duration = Duration::from_secs(5);
+/// How long to wait for frames that should not come.
+const QUIET: Duration = Duration::from_millis(100);
 
 /// What came of a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -163,7 +165,7 @@ fn receive(
         let Some(frame) = to.receive(Duration::from_millis(20))? else {
             continue;
         };
-        let Some(number) = number_of(&frame) else {
+        let Some(number) = number_in(&frame, from, to) else {
             continue;
         };
         if !is_whole(&frame, from.mac(), to.mac()) {
@@ -184,10 +186,20 @@ fn receive(
         }
     }
     // What comes late may come twice.
-    for frame in to.receive_all_until_quiet(Duration::from_millis(100))? {
-        outcome.doubled += u64::from(number_of(&frame).is_some());
+    let end = Instant::now() + QUIET;
+    while Instant::now() < end {
+        let late = to.receive(QUIET)?;
+        let is_ours = late.is_some_and(|frame| number_in(&frame, from, to).is_some());
+        outcome.doubled += u64::from(is_ours);
     }
     outcome.sent = sent.load(Ordering::Acquire);
     outcome.lost = outcome.sent - seen.iter().map(|&count| u64::from(count > 0)).sum::<u64>();
     Ok(outcome)
+}
+
+/// The number of a frame of this stream; nothing for what others sent to the same guest.
+fn number_in(frame: &[u8], from: &TapGuest, to: &TapGuest) -> Option<u64> {
+    let stations = frame.get(..12)?;
+    let is_ours = stations == [to.mac().0, from.mac().0].concat();
+    number_of(frame).filter(|_| is_ours)
 }
