@@ -122,6 +122,14 @@ pub enum DataPlaneError {
     /// The object lacks something that it must have: it is not the one this agent was built for.
     #[error("the kernel object has no {0}: this agent was built wrongly")]
     Object(&'static str),
+    /// A frame that the kernel would run a program over in part only.
+    #[error("the kernel asks its programs about frames of up to {max} bytes; this one has {bytes}")]
+    FrameTooLong {
+        /// Its length.
+        bytes: usize,
+        /// The longest.
+        max: usize,
+    },
     /// A test run failed.
     #[error("asking the kernel what it would do: {0}")]
     TestRun(#[source] Box<ProgramError>),

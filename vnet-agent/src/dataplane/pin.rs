@@ -217,15 +217,20 @@ fn entries(directory: &Path) -> Result<Vec<PathBuf>, DataPlaneError> {
 }
 
 fn remove_files(directory: &Path) -> Result<usize, DataPlaneError> {
-    let paths = entries(directory)?;
-    for path in &paths {
-        fs::remove_file(path).map_err(|source| DataPlaneError::Pin {
+    let mut removed = 0;
+    for path in entries(directory)? {
+        // We make none here: it is somebody else's, and stays.
+        if path.is_dir() {
+            continue;
+        }
+        fs::remove_file(&path).map_err(|source| DataPlaneError::Pin {
             doing: "removing the pin",
-            path: path.clone(),
+            path,
             source,
         })?;
+        removed += 1;
     }
-    Ok(paths.len())
+    Ok(removed)
 }
 
 fn remove_directory(path: &Path) -> Result<(), DataPlaneError> {

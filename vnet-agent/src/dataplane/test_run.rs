@@ -37,6 +37,10 @@ struct Context {
 /// Bytes of metadata: the kernel takes multiples of four.
 const METADATA_BYTES: usize = 4;
 
+/// The longest frame that the kernel runs a program over in one piece: a page less what it keeps
+/// before and behind it (6.18, `net/bpf/test_run.c`). Of a longer one it would show the beginning.
+pub const FRAME_BYTES_MAX: usize = 3520;
+
 /// Room for what a program puts in front.
 const GROWTH_BYTES: usize = 256;
 
@@ -83,6 +87,13 @@ impl DataPlane {
         metadata: usize,
         repeat: u32,
     ) -> Result<Answer, DataPlaneError> {
+        if data.len() - metadata > FRAME_BYTES_MAX {
+            let bytes = data.len() - metadata;
+            return Err(DataPlaneError::FrameTooLong {
+                bytes,
+                max: FRAME_BYTES_MAX,
+            });
+        }
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let context = Context {
             data: number(metadata),
