@@ -14,6 +14,7 @@ use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
+use super::tap::OwnTap;
 use super::{Agent, Inputs, namespace};
 use crate::act::reconcile::Desired;
 use crate::act::reconcile::runtime::Reconciler;
@@ -21,7 +22,7 @@ use crate::api::{ASKS_WAITING_MAX, http, socket};
 use crate::dataplane::events::Events;
 use crate::dataplane::{DataPlane, pin};
 use crate::model::Configuration;
-use crate::overlay::runtime::{self as slow_path, SlowPathCounts};
+use crate::overlay::runtime::SlowPathCounts;
 use crate::overlay::slow_path::Receivers;
 use crate::settings::{AgentSettings, Settings};
 use crate::store::{Fingerprint, Loaded, SettingsFile, StateStore};
@@ -178,7 +179,7 @@ pub async fn run(settings_path: &Path) -> Result<()> {
     let (watcher, mut hosts) = Watcher::start(Agent::destinations(&configuration)).await?;
     let host = Arc::clone(&hosts.borrow_and_update());
     let tap = Tap::open(&agent_settings.slow_path_device, watcher.requests()).await?;
-    let (receivers, to_slow_path) = watch::channel(Arc::new(Receivers::default()));
+    let receivers = watch::Sender::new(Arc::new(Receivers::default()));
     let mut agent = Agent {
         settings: agent_settings,
         settings_path: settings_path.to_owned(),
@@ -194,14 +195,12 @@ pub async fn run(settings_path: &Path) -> Result<()> {
         faults: Vec::new(),
         receivers,
         slow_path: Arc::new(SlowPathCounts::default()),
-        slow_path_device: tap.index(),
+        tap: OwnTap::new(&tap),
         namespace: namespace()?,
         started,
         changed: SystemTime::now(),
     };
-    agent
-        .start(tap, to_slow_path, Kernel { hosts, events }, signals)
-        .await
+    agent.start(tap, Kernel { hosts, events }, signals).await
 }
 
 /// What comes from the kernel: the inputs that exist before the API listens.
@@ -211,30 +210,20 @@ struct Kernel {
 }
 
 impl Agent {
-    async fn start(
-        &mut self,
-        tap: Tap,
-        to_slow_path: watch::Receiver<Arc<Receivers>>,
-        inputs: Kernel,
-        signals: Signals,
-    ) -> Result<()> {
+    async fn start(&mut self, tap: Tap, inputs: Kernel, signals: Signals) -> Result<()> {
         self.reconcile().await;
         trim_heap();
 
-        let socket = &self.settings.socket;
+        let socket = self.settings.socket.clone();
         let (listener, _socket_file) =
-            socket::listen_on(socket, self.settings.socket_group.as_deref())?;
+            socket::listen_on(&socket, self.settings.socket_group.as_deref())?;
         let (asks, requests) = mpsc::channel(ASKS_WAITING_MAX);
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let api = tokio::spawn(http::serve(listener, asks, async move {
             // Either way it is time to stop.
             let _ = stopped.await;
         }));
-        let copier = tokio::spawn(slow_path::run(
-            tap,
-            to_slow_path,
-            Arc::clone(&self.slow_path),
-        ));
+        self.copy_from(tap);
 
         let notifier = Notifier::from_environment().context("NOTIFY_SOCKET")?;
         info!(
@@ -256,7 +245,7 @@ impl Agent {
             .await;
         notifier.stopping();
         info!("stopping; the data plane forwards on (`vnet-agent teardown` removes it)");
-        copier.abort();
+        self.tap = OwnTap::default();
         drop(stop);
         let _ = api.await;
         outcome

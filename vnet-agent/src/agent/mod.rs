@@ -11,6 +11,7 @@ mod change;
 mod inventory;
 mod lifecycle;
 mod status;
+mod tap;
 mod trace;
 
 use std::collections::BTreeMap;
@@ -62,7 +63,7 @@ pub struct Agent {
     faults: Vec<Fault>,
     receivers: watch::Sender<Arc<Receivers>>,
     slow_path: Arc<SlowPathCounts>,
-    slow_path_device: u32,
+    tap: tap::OwnTap,
     namespace: u32,
     started: Instant,
     changed: SystemTime,
@@ -120,11 +121,13 @@ impl Agent {
 
     /// Makes the kernel hold what it should, given everything that is known now.
     async fn reconcile(&mut self) {
+        let tap = self.keep_tap().await;
         let mut faults = self.reconcile_once().await;
         // The new comes before the old goes. What had no room beside the old has it now.
         if self.reconciler.has_made_room() && faults.iter().any(|fault| !fault.is_waiting) {
             faults = self.reconcile_once().await;
         }
+        faults.extend(tap);
         self.tell_slow_path();
         self.report(&faults);
         self.faults = faults;
@@ -135,7 +138,7 @@ impl Agent {
         let given = Surroundings {
             host: &self.host,
             devices: &self.devices,
-            slow_path_device: self.slow_path_device,
+            slow_path_device: self.tap.index,
             namespace: self.namespace,
             ledgers: ledger_slots(&self.configuration.limits),
         };
@@ -166,10 +169,7 @@ impl Agent {
     /// The devices that port entries take in. Not the underlay, not the agent's own tap.
     fn port_devices(&self) -> Vec<PortDevice> {
         let underlay = self.configuration.underlay.on.device(&self.host);
-        let own = [
-            Some(self.slow_path_device),
-            underlay.map(|device| device.index),
-        ];
+        let own = [Some(self.tap.index), underlay.map(|device| device.index)];
         let devices = self.host.devices.values();
         let mut devices: Vec<PortDevice> = devices
             .filter(|device| !own.contains(&Some(device.index)) && device.mac.is_some())

@@ -1,0 +1,83 @@
+//! Is the agent's tap there, and does somebody read it?
+//!
+//! Nothing but a mistake takes it away while the agent runs; then it is made anew, with a new task
+//! that copies its frames.
+
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+use tracing::info;
+
+use super::Agent;
+use crate::act::reconcile::desired::Fault;
+use crate::overlay::runtime;
+use crate::world::tap::Tap;
+
+/// The tap, as the agent's task knows it.
+#[derive(Debug, Default)]
+pub(super) struct OwnTap {
+    /// The kernel's index of it; 0 while there is none.
+    pub(super) index: u32,
+    /// A snapshot of the host has shown it: from then on, one without it means that it is gone.
+    was_seen: bool,
+    /// The task that copies its frames.
+    copier: Option<JoinHandle<()>>,
+}
+
+impl OwnTap {
+    pub(super) fn new(tap: &Tap) -> Self {
+        Self {
+            index: tap.index(),
+            was_seen: false,
+            copier: None,
+        }
+    }
+}
+
+impl Drop for OwnTap {
+    fn drop(&mut self) {
+        if let Some(copier) = self.copier.take() {
+            copier.abort();
+        }
+    }
+}
+
+impl Agent {
+    /// Has a task copy the frames of this tap, instead of the one before.
+    pub(super) fn copy_from(&mut self, tap: Tap) {
+        let index = tap.index();
+        let receivers = self.receivers.subscribe();
+        let copier = tokio::spawn(runtime::run(tap, receivers, Arc::clone(&self.slow_path)));
+        self.tap = OwnTap {
+            index,
+            was_seen: false,
+            copier: Some(copier),
+        };
+    }
+
+    /// Makes the tap again where it is gone.
+    pub(super) async fn keep_tap(&mut self) -> Option<Fault> {
+        let is_there = self.host.devices.contains_key(&self.tap.index);
+        self.tap.was_seen |= is_there;
+        if is_there || !self.tap.was_seen {
+            return None;
+        }
+        let name = self.settings.slow_path_device.clone();
+        match Tap::open(&name, self.watcher.requests()).await {
+            Ok(tap) => {
+                info!(device = name, "the agent's tap was gone and is made again");
+                self.copy_from(tap);
+                None
+            }
+            Err(error) => {
+                self.tap.index = 0;
+                Some(Fault {
+                    subject: format!("device {name}"),
+                    message: format!("the agent's tap is gone: {error}"),
+                    cure: "broadcasts are not forwarded until it is there again".to_owned(),
+                    is_waiting: false,
+                })
+            }
+        }
+    }
+}
