@@ -127,11 +127,10 @@ fn the_next_agent_goes_on_with_the_books() {
 
         let after = books::settled(&one.host)?;
         let mut expected = before.clone();
-        for (side, bytes) in [(&mut expected.ports[0], 5000)] {
-            side.ledger.received_packets += 50;
-            side.ledger.received_bytes += bytes;
-            side.ledger.forwarded += 50;
-        }
+        let port = &mut expected.ports[0].ledger;
+        port.received_packets += 50;
+        port.received_bytes += 5000;
+        port.forwarded += 50;
         expected.links[0].ledger.sent_packets += 50;
         expected.links[0].ledger.sent_bytes += 5000;
         assert_eq!(after.ports, expected.ports);

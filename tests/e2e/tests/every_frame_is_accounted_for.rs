@@ -252,3 +252,45 @@ fn a_storm_of_damaged_packets_from_the_wire_is_accounted_for_too() {
         e2e::frame::expect(&two.guest, &[frame])
     });
 }
+
+#[test]
+fn more_flows_than_there_is_room_for_cost_none_of_the_ports_counts() {
+    in_lab("flows", |lab| {
+        let stage = Stage::new(lab, 1, |_| {
+            let dropping = e2e::settings::Settings::new().port(PORT, guest(1));
+            dropping
+                .rule("any", "none", "drop = true")
+                .limit("flows = 1024")
+        })?;
+        let site = &stage.sites[0];
+        let stations = 5000_u64;
+        for number in 0..stations {
+            let [.., a, b] = number.to_be_bytes();
+            site.guest
+                .send(&numbered(guest(1), Mac([2, 0, 0, 1, a, b]), number, 60))?;
+        }
+        let stats = books::settled(&site.host)?;
+        let ledger = books::port(&stats, PORT)?;
+        assert_eq!(
+            (
+                ledger.received_packets,
+                books::dropped(ledger, Reason::Rule)
+            ),
+            (stations, stations)
+        );
+        let flows = ask::flows(&site.host)?;
+        assert!(flows.total <= 1024, "{}", flows.total);
+        let counted: u64 = flows.flows.iter().map(|flow| flow.packets).sum();
+        assert!(counted > 0 && counted <= stations, "{counted}");
+        // What comes now belongs to a flow again.
+        site.guest.send(&numbered(guest(1), guest(2), 1, 60))?;
+        let flows = ask::flows(&site.host)?;
+        assert!(
+            flows
+                .flows
+                .iter()
+                .any(|flow| flow.destination == guest(2) && flow.packets == 1)
+        );
+        Ok(())
+    });
+}

@@ -121,3 +121,103 @@ fn what_is_in_a_frame_does_not_matter() {
         Ok(())
     });
 }
+
+#[test]
+fn networks_that_share_hosts_links_and_addresses_never_meet() {
+    in_lab("networks", |lab| {
+        // Guests 1 and 2 of blue, and others with the same addresses in green, over one link.
+        let stage = Stage::new(lab, 2, |own| {
+            let other = 3 - own;
+            let link = "[[link]]\nname = \"link\"\nnetworks = [\"blue\", \"green\"]";
+            let remote = e2e::stage::address(Family::Ipv4, other);
+            let way = |network| {
+                format!(
+                    "[[rule]]\nnetwork = \"{network}\"\ndestination = \"{}\"\nlink = \"link\"",
+                    guest(other)
+                )
+            };
+            let flood = "[[rule]]\nnetwork = \"green\"\ndestination = \"none\"\nflood = true";
+            let port = format!(
+                "[[port]]\nname = \"tap1\"\nnetwork = \"green\"\naddresses = [\"{}\"]",
+                guest(own)
+            );
+            e2e::settings::Settings::new()
+                .network("green", 0x00ff_ffff)
+                .port("tap0", guest(own))
+                .and(&port)
+                .and(&format!(
+                    "{link}\nremote = \"{remote}\"\ncookie = \"{}\"",
+                    e2e::settings::COOKIE
+                ))
+                .and(&way("blue"))
+                .and(&way("green"))
+                .and(flood)
+                .flood()
+        })?;
+        let (one, two) = stage.two()?;
+        let green_one = one.host.tap_guest("tap1", guest(1))?;
+        let green_two = two.host.tap_guest("tap1", guest(2))?;
+        for site in [one, two] {
+            ask::until(&site.host, "both ports forward", |status| status.ports == 2)?;
+        }
+        for (number, to) in [(1, guest(2)), (2, frame::BROADCAST)] {
+            let (blue, green) = (
+                numbered(guest(1), to, number, 100),
+                numbered(guest(1), to, number, 200),
+            );
+            one.guest.send(&blue)?;
+            green_one.send(&green)?;
+            expect(&two.guest, &[blue])?;
+            expect(&green_two, &[green])?;
+        }
+        expect_nothing(&one.guest)?;
+        expect_nothing(&green_one)?;
+        for site in [one, two] {
+            books::check_host(&site.host)?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn links_without_cookies_are_bare_geneve_and_both_ends_must_agree() {
+    in_lab("plain", |lab| {
+        let settings = |own: u8, secret: &str| {
+            let other = 3 - own;
+            let remote = e2e::stage::address(Family::Ipv4, other);
+            let link = "[[link]]\nname = \"link\"\nnetworks = [\"blue\"]";
+            e2e::settings::Settings::new()
+                .port("tap0", guest(own))
+                .and(&format!("{link}\nremote = \"{remote}\"\n{secret}"))
+                .way(guest(other), "link")
+        };
+        let stage = Stage::new(lab, 2, |own| settings(own, "plain = true"))?;
+        let (one, two) = stage.two()?;
+        assert_eq!(ask::status(&one.host)?.networks[0].mtu_bytes, Some(1450));
+        let capture = stage
+            .underlay
+            .capture_at(&two.host.uplink()?, "udp port 6081")?;
+        exchange(&one.guest, &two.guest, &[NUMBERED_BYTES_MIN, 60, 1464])?;
+        let text = capture.stop()?.decode(&["-nn", "-v", "-t"])?;
+        assert!(
+            text.contains("Geneve") && !text.contains("options ["),
+            "{text}"
+        );
+
+        // One end wants proof from now on, and the other gives none.
+        let cookie = format!("cookie = \"{}\"", e2e::settings::COOKIE);
+        two.agent.write_settings(&settings(2, &cookie).text())?;
+        e2e::signal::reload(&two.agent)?;
+        one.guest.send(&numbered(guest(1), guest(2), 9, 100))?;
+        expect_nothing(&two.guest)?;
+        let stats = books::settled(&two.host)?;
+        assert_eq!(
+            books::dropped(books::underlay(&stats, "eth0")?, Reason::NoCookie),
+            1
+        );
+        // The other way around the proof is not asked for, and noise to whoever does not know it.
+        let frame = numbered(guest(2), guest(1), 9, 100);
+        two.guest.send(&frame)?;
+        expect(&one.guest, &[frame])
+    });
+}

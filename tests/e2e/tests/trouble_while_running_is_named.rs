@@ -5,9 +5,10 @@ use anyhow::{Context, Result};
 use e2e::frame::{expect, guest, numbered};
 use e2e::settings::Settings;
 use e2e::stage::{Family, PORT, Stage, mesh_settings};
-use e2e::stranger::{Program, has_program};
-use e2e::{ask, books};
+use e2e::stranger::{Program, has_program, index_of};
+use e2e::{ask, books, signal};
 use lab::{Host, Station, TapGuest, in_lab};
+use nix::sys::signal::Signal;
 use vnet_agent::api::{InterfaceState, Problem};
 use vnet_common::reason::Reason;
 
@@ -98,10 +99,10 @@ fn a_port_with_somebody_elses_program() {
         let theirs = Program::on(host, "later")?;
         host.run("ip link set later name tap2".split(' '))?;
         let failed = ask::until_interface(host, "tap2", InterfaceState::Failed)?;
-        assert!(failed.note.is_some_and(|note| note.contains("not ours")));
+        assert!(failed.note.is_some_and(|note| note.contains("XDP program")));
         let problem = problem(host, "tap2")?;
         assert!(
-            said(&problem).contains("tap2 already has an XDP program that is not ours"),
+            said(&problem).contains("tap2 already has an XDP program"),
             "{problem:?}"
         );
         assert!(
@@ -136,7 +137,7 @@ fn an_underlay_with_somebody_elses_program() {
         let _agent_two = two.agent(&mesh_settings(Family::Ipv4, 2, 2).text())?;
         let problem = problem(&one, "eth0")?;
         assert!(
-            said(&problem).contains("eth0 already has an XDP program that is not ours"),
+            said(&problem).contains("eth0 already has an XDP program"),
             "{problem:?}"
         );
         arrives(&guests[0], &more)?;
@@ -280,5 +281,71 @@ fn a_state_directory_that_cannot_be_written() {
             arrives(&one, &two)?;
         }
         Ok(())
+    });
+}
+
+#[test]
+fn an_underlay_with_a_larger_mtu_than_xdp_takes() {
+    in_lab("large", |lab| {
+        let underlay = lab.underlay(lab::UnderlaySettings {
+            mtu: 9000,
+            ..Default::default()
+        })?;
+        let host = lab.host("one")?;
+        underlay.connect(&host, "eth0")?;
+        let one = host.tap_guest(PORT, guest(1))?;
+        let two = host.tap_guest("tap1", guest(2))?;
+        let settings = Settings::new().port(PORT, guest(1)).port("tap1", guest(2));
+        let _agent = host.agent(&settings.text())?;
+        let problem = problem(&host, "eth0")?;
+        assert!(said(&problem).contains("too large an MTU"), "{problem:?}");
+        arrives(&one, &two)
+    });
+}
+
+#[test]
+fn the_agents_own_tap_is_taken_away() {
+    in_lab("tap", |lab| {
+        let (stage, two) = two_guests(lab, Settings::new().flood())?;
+        let site = &stage.sites[0];
+        let broadcast = |number| -> Result<Vec<u8>> {
+            let frame = numbered(guest(1), e2e::frame::BROADCAST, number, 100);
+            site.guest.send(&frame)?;
+            Ok(frame)
+        };
+        // It is made again.
+        let before = index_of(&site.host, "vnet-slow")?;
+        site.host.run("ip link delete vnet-slow".split(' '))?;
+        lab::try_eventually("there is a new tap", || {
+            let now = index_of(&site.host, "vnet-slow").ok();
+            let has_program = now.is_some() && has_program(&site.host, "vnet-slow")?;
+            Ok(now.filter(|now| has_program && *now != before))
+        })?;
+        ask::until_healthy(&site.host)?;
+        expect(&two, &[broadcast(1)?])?;
+
+        // Unless somebody else has its name.
+        signal::send(&site.agent, Signal::SIGSTOP)?;
+        site.host.run("ip link delete vnet-slow".split(' '))?;
+        site.host
+            .run("ip link add vnet-slow type veth peer name far".split(' '))?;
+        signal::send(&site.agent, Signal::SIGCONT)?;
+        let problem = problem(&site.host, "vnet-slow")?;
+        assert!(
+            said(&problem).contains("the agent's tap is gone"),
+            "{problem:?}"
+        );
+        assert!(said(&problem).contains("no tap (veth)"), "{problem:?}");
+        arrives(&site.guest, &two)?;
+        broadcast(2)?;
+        let stats = books::settled(&site.host)?;
+        assert_eq!(
+            books::dropped(books::port(&stats, PORT)?, Reason::NoAgent),
+            1,
+            "{stats:?}"
+        );
+        site.host.run("ip link delete vnet-slow".split(' '))?;
+        ask::until_healthy(&site.host)?;
+        expect(&two, &[broadcast(3)?])
     });
 }
