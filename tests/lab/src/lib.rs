@@ -49,5 +49,5 @@ pub use tap::{TapGuest, VNET_HEADER_BYTES};
 pub use underlay::{Underlay, UnderlaySettings, Uplink};
 pub use vm::image::GuestImage;
 pub use vm::machine::Machine;
-pub use vm::{Luggage, Transfer, VmGuest, on_debians_kernel};
+pub use vm::{Luggage, Said, Transfer, VmGuest, on_debians_kernel};
 pub use vnet_common::addr::Mac;

@@ -17,9 +17,17 @@ const TESTS: &str = "tests";
 /// How long a program may take there.
 const LIMIT: Duration = Duration::from_secs(1200);
 
-/// Runs a test on Debian's kernel. Call it with nothing around it, with the test's own name.
-///
-/// What the test prints there is printed here.
+/// What was said elsewhere.
+#[derive(Clone, Debug)]
+pub struct Said {
+    /// The kernel there, for example `6.1.0-56-cloud-amd64`.
+    pub kernel_version: String,
+    /// What the program of the tests printed, and in it what the test printed.
+    pub output: String,
+}
+
+/// Runs a test on Debian's kernel. Call it first in the test, with the test's own name. Returns
+/// what was said there; there itself, nothing.
 ///
 /// # Panics
 ///
@@ -28,18 +36,18 @@ pub fn on_debians_kernel(
     test: &str,
     luggage: impl FnOnce() -> Result<Luggage>,
     work: impl FnOnce() -> Result<()>,
-) {
+) -> Option<Said> {
     let result = if std::env::var_os(IN_MACHINE).is_some() {
-        work()
+        work().map(|()| None)
     } else {
-        luggage().and_then(|luggage| run_there(test, &luggage))
+        luggage()
+            .and_then(|luggage| run_there(test, &luggage))
+            .map(Some)
     };
-    if let Err(error) = result {
-        panic!("{error:?}");
-    }
+    result.unwrap_or_else(|error| panic!("{error:?}"))
 }
 
-fn run_there(test: &str, luggage: &Luggage) -> Result<()> {
+fn run_there(test: &str, luggage: &Luggage) -> Result<Said> {
     let ourselves = std::env::current_exe()?;
     let luggage = luggage.clone().program(TESTS, &ourselves);
     let lab = Lab::new("machine")?;
@@ -47,12 +55,15 @@ fn run_there(test: &str, luggage: &Luggage) -> Result<()> {
     let arguments = ["--exact", test, "--show-output"];
     let output = machine
         .run_program(TESTS, &arguments, LIMIT)?
-        .successful()?;
-    println!("on Linux {}:{}", machine.kernel_version(), output.stdout);
+        .successful()?
+        .stdout;
     ensure!(
-        output.stdout.contains("test result: ok. 1 passed"),
+        output.contains("test result: ok. 1 passed"),
         "there is no test `{test}` in {}",
         ourselves.display()
     );
-    Ok(())
+    Ok(Said {
+        kernel_version: machine.kernel_version().to_owned(),
+        output,
+    })
 }

@@ -69,7 +69,7 @@ impl Luggage {
         Ok(self.program(name, &path))
     }
 
-    /// With a file, or a directory and all that is in it.
+    /// With a file, or a directory and all that is in it, at the same path.
     #[must_use]
     pub fn files(mut self, path: &Path) -> Self {
         self.files.insert(path.to_owned());

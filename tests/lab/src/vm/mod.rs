@@ -26,7 +26,7 @@ use crate::process::{Output, Process};
 use crate::station::Station;
 use crate::tap;
 
-pub use elsewhere::on_debians_kernel;
+pub use elsewhere::{Said, on_debians_kernel};
 pub use luggage::Luggage;
 
 use console::Console;
