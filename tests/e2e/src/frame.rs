@@ -36,7 +36,10 @@ pub const fn guest(number: u8) -> Mac {
 pub fn numbered(from: Mac, to: Mac, number: u64, bytes: usize) -> Vec<u8> {
     let mut frame = header(from, to, TYPE);
     frame.extend_from_slice(&number.to_be_bytes());
-    let [seed, ..] = number.to_le_bytes();
+    let seed = number
+        .to_le_bytes()
+        .into_iter()
+        .fold(0, |seed, byte| seed ^ byte);
     frame.extend((frame.len()..bytes).map(|at| at.to_le_bytes()[0].wrapping_mul(31) ^ seed));
     assert_eq!(
         frame.len(),

@@ -105,7 +105,9 @@ fn all_of_it(name: &str, family: Family) {
             }
             Ok(())
         })?;
-        outcome.must_be_perfect(500).map(drop)
+        // They share the queues of the wire, where bulk may push out others, but nothing more.
+        assert_eq!((outcome.doubled, outcome.broken), (0, 0), "{outcome:?}");
+        Ok(())
     });
 }
 
