@@ -14,11 +14,11 @@ use vnet_agent::model::configuration::Limits;
 
 use crate::bed::{ADDRESSES, Bed, CABLE, TAP};
 use crate::bpf;
+use crate::cores::Cores;
 use crate::figure::{Bound, Figure, middle_mean};
 use crate::frame::{GUEST_ONE, GUEST_TWO, frame};
 use crate::memory;
 use crate::report::number;
-use crate::traffic::Cores;
 
 /// The numbers of rules that are compared.
 const RULES: [usize; 3] = [10, 1_000, 100_000];

@@ -8,6 +8,7 @@
 
 pub mod bed;
 pub mod bpf;
+pub mod cores;
 pub mod cost;
 pub mod datapath;
 pub mod figure;

@@ -6,9 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use bench::cores::Cores;
 use bench::datapath::{self, Plan};
 use bench::path::Path;
-use bench::traffic::Cores;
 use bench::{cost, memory, report};
 use clap::{Parser, Subcommand, ValueEnum};
 use lab::Lab;

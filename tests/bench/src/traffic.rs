@@ -10,11 +10,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use nix::errno::Errno;
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::time::{ClockId, clock_gettime};
-use nix::unistd::{self, Pid};
+use nix::unistd;
+
+use crate::cores::Cores;
 
 /// Frames between two looks at the clock.
 const FRAMES_A_LOOK: u32 = 256;
@@ -43,38 +44,6 @@ pub struct Measured {
     pub core_percent: f64,
 }
 
-/// The two cores that are used.
-#[derive(Clone, Copy, Debug)]
-pub struct Cores {
-    sender: usize,
-    receiver: usize,
-}
-
-impl Cores {
-    /// The first two cores that this process may use.
-    ///
-    /// # Errors
-    ///
-    /// There is only one.
-    pub fn choose() -> Result<Self> {
-        let allowed = sched_getaffinity(Pid::from_raw(0)).context("asking for our cores")?;
-        let mut usable = (0..CpuSet::count()).filter(|&core| allowed.is_set(core).unwrap_or(false));
-        match (usable.next(), usable.next()) {
-            (Some(sender), Some(receiver)) => Ok(Self { sender, receiver }),
-            _ => bail!("sender and receiver need a core each, and this process may use one only"),
-        }
-    }
-
-    /// Keeps the calling thread on the sender's core.
-    ///
-    /// # Errors
-    ///
-    /// The kernel refuses.
-    pub fn take_senders(self) -> Result<()> {
-        take(self.sender)
-    }
-}
-
 /// Sends from one tap and receives from the other.
 ///
 /// # Errors
@@ -89,9 +58,9 @@ pub fn measure(
     let counter = Counter::default();
     let frame_bytes = load.frame.len();
     thread::scope(|scope| {
-        let receiving = scope.spawn(|| receive(cores.receiver, to, frame_bytes, &counter));
+        let receiving = scope.spawn(|| receive(cores, to, frame_bytes, &counter));
         let sending = scope.spawn(|| {
-            let sent = send(cores.sender, from, load, &counter);
+            let sent = send(cores, from, load, &counter);
             counter.wait_until_quiet();
             counter.stop.store(true, Ordering::Relaxed);
             sent
@@ -164,8 +133,8 @@ impl Sent {
     }
 }
 
-fn send(core: usize, tap: BorrowedFd<'_>, load: Load<'_>, counter: &Counter) -> Result<Sent> {
-    take(core)?;
+fn send(cores: Cores, tap: BorrowedFd<'_>, load: Load<'_>, counter: &Counter) -> Result<Sent> {
+    cores.take_senders()?;
     let mut frames = 0;
     let started = Instant::now();
     let mut begin = None;
@@ -193,8 +162,8 @@ fn send(core: usize, tap: BorrowedFd<'_>, load: Load<'_>, counter: &Counter) -> 
     }
 }
 
-fn receive(core: usize, tap: BorrowedFd<'_>, frame_bytes: usize, counter: &Counter) -> Result<()> {
-    take(core)?;
+fn receive(cores: Cores, tap: BorrowedFd<'_>, frame_bytes: usize, counter: &Counter) -> Result<()> {
+    cores.take_receivers()?;
     let mut buffer = [0; 4096];
     let mut received = 0;
     while !counter.stop.load(Ordering::Relaxed) {
@@ -210,18 +179,5 @@ fn receive(core: usize, tap: BorrowedFd<'_>, frame_bytes: usize, counter: &Count
             Err(error) => return Err(error).context("reading from the receiving tap"),
         }
     }
-    Ok(())
-}
-
-/// Keeps the calling thread on a core, before all others there, as far as the kernel lets it.
-fn take(core: usize) -> Result<()> {
-    let mut cores = CpuSet::new();
-    cores.set(core)?;
-    sched_setaffinity(Pid::from_raw(0), &cores).context("keeping a thread on its core")?;
-    let priority = libc::sched_param { sched_priority: 1 };
-    let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
-    // Where this is refused, `Measured::core_percent` tells what came of it.
-    // SAFETY: reads one parameter, which is whole; 0 means the calling thread.
-    let _ = unsafe { libc::sched_setscheduler(0, policy, &raw const priority) };
     Ok(())
 }

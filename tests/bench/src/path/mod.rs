@@ -17,7 +17,11 @@ use crate::bed::Bed;
 pub enum Path {
     /// This data plane, with its agents, as it comes.
     Vnet,
-    /// The same, without the count of frames that the kernel refuses after a redirect.
+    /// The same, but only one of the agents counts the frames that the kernel refuses after a
+    /// redirect. It watches the whole kernel, so both watch both hosts where they share one: this
+    /// is what the two would pay on machines of their own.
+    VnetCountedOnce,
+    /// The same, and none counts them.
     VnetUncounted,
     /// A Linux bridge and the kernel's VXLAN device on each host.
     BridgeVxlan,
@@ -28,8 +32,9 @@ pub enum Path {
 
 impl Path {
     /// All of them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Vnet,
+        Self::VnetCountedOnce,
         Self::VnetUncounted,
         Self::BridgeVxlan,
         Self::Redirect,
@@ -40,6 +45,7 @@ impl Path {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Vnet => "vnet",
+            Self::VnetCountedOnce => "vnet_counted_once",
             Self::VnetUncounted => "vnet_uncounted",
             Self::BridgeVxlan => "bridge_vxlan",
             Self::Redirect => "redirect",
@@ -51,6 +57,7 @@ impl Path {
     pub const fn title(self) -> &'static str {
         match self {
             Self::Vnet => "this data plane",
+            Self::VnetCountedOnce => "this data plane, refusals counted once",
             Self::VnetUncounted => "this data plane, refusals not counted",
             Self::BridgeVxlan => "Linux bridge + kernel VXLAN",
             Self::Redirect => "bare XDP redirect (the limit)",
@@ -64,8 +71,9 @@ impl Path {
     /// The kernel or an agent refuses, or frames do not pass.
     pub fn lay(self, bed: &Bed) -> Result<Box<dyn Any>> {
         let held: Box<dyn Any> = match self {
-            Self::Vnet => Box::new(vnet::lay(bed, true)?),
-            Self::VnetUncounted => Box::new(vnet::lay(bed, false)?),
+            Self::Vnet => Box::new(vnet::lay(bed, [true, true])?),
+            Self::VnetCountedOnce => Box::new(vnet::lay(bed, [true, false])?),
+            Self::VnetUncounted => Box::new(vnet::lay(bed, [false, false])?),
             Self::BridgeVxlan => {
                 bridge_vxlan::lay(bed)?;
                 Box::new(())

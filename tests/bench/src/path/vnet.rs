@@ -10,13 +10,14 @@ use lab::{Agent, Mac};
 use crate::bed::{ADDRESSES, Bed, CABLE, TAP};
 use crate::frame::{GUEST_ONE, GUEST_TWO};
 
-pub(super) fn lay(bed: &Bed, count_refused: bool) -> Result<[Agent; 2]> {
+pub(super) fn lay(bed: &Bed, count_refused: [bool; 2]) -> Result<[Agent; 2]> {
     let [one, two] = ADDRESSES;
+    let [counts_one, counts_two] = count_refused;
     Ok([
         bed.one
-            .agent(&settings(count_refused, GUEST_ONE, two, GUEST_TWO))?,
+            .agent(&settings(counts_one, GUEST_ONE, two, GUEST_TWO))?,
         bed.two
-            .agent(&settings(count_refused, GUEST_TWO, one, GUEST_ONE))?,
+            .agent(&settings(counts_two, GUEST_TWO, one, GUEST_ONE))?,
     ])
 }
 

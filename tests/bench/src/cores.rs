@@ -1,0 +1,116 @@
+//! Which cores are used, and how far are they apart?
+//!
+//! Sender and receiver have a core each and go before other programs there. Every frame goes from
+//! one core to the other, so the rates depend on how long a cache line takes between them; and on
+//! a virtual machine whose processors the host moves about, that changes from minute to minute.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+
+/// There and back again, in one measurement.
+const ROUND_TRIPS: u32 = 20_000;
+
+/// The two cores that are used.
+#[derive(Clone, Copy, Debug)]
+pub struct Cores {
+    sender: usize,
+    receiver: usize,
+}
+
+impl Cores {
+    /// The first two cores that this process may use.
+    ///
+    /// # Errors
+    ///
+    /// There is only one.
+    pub fn choose() -> Result<Self> {
+        let allowed = sched_getaffinity(Pid::from_raw(0)).context("asking for our cores")?;
+        let mut usable = (0..CpuSet::count()).filter(|&core| allowed.is_set(core).unwrap_or(false));
+        match (usable.next(), usable.next()) {
+            (Some(sender), Some(receiver)) => Ok(Self { sender, receiver }),
+            _ => bail!("sender and receiver need a core each, and this process may use one only"),
+        }
+    }
+
+    /// Keeps the calling thread on the sender's core.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn take_senders(self) -> Result<()> {
+        take(self.sender)
+    }
+
+    /// Keeps the calling thread on the receiver's core.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn take_receivers(self) -> Result<()> {
+        take(self.receiver)
+    }
+
+    /// How long a value takes from one core to the other and back.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses a thread its core.
+    pub fn round_trip(self) -> Result<Duration> {
+        let ball = Ball(AtomicU32::new(0));
+        thread::scope(|scope| {
+            let far = scope.spawn(|| {
+                self.take_receivers()?;
+                (0..ROUND_TRIPS).for_each(|turn| ball.pass(2 * turn + 1));
+                Ok(())
+            });
+            let near = scope.spawn(|| {
+                self.take_senders()?;
+                // The first round trip waits for the other thread to be there.
+                ball.pass(0);
+                ball.wait_for(2);
+                let began = Instant::now();
+                (1..ROUND_TRIPS).for_each(|turn| ball.pass(2 * turn));
+                ball.wait_for(2 * ROUND_TRIPS);
+                Ok(began.elapsed() / (ROUND_TRIPS - 1))
+            });
+            let panicked = |_| anyhow!("a thread panicked");
+            let elapsed = near.join().map_err(panicked)?;
+            far.join().map_err(panicked)?.and(elapsed)
+        })
+    }
+}
+
+/// A number on a cache line of its own that two threads raise in turn.
+#[repr(align(128))]
+struct Ball(AtomicU32);
+
+impl Ball {
+    fn wait_for(&self, turn: u32) {
+        while self.0.load(Ordering::Acquire) != turn {
+            std::hint::spin_loop();
+        }
+    }
+
+    fn pass(&self, turn: u32) {
+        self.wait_for(turn);
+        self.0.store(turn + 1, Ordering::Release);
+    }
+}
+
+/// Keeps the calling thread on a core, before all others there, as far as the kernel lets it.
+fn take(core: usize) -> Result<()> {
+    let mut cores = CpuSet::new();
+    cores.set(core)?;
+    sched_setaffinity(Pid::from_raw(0), &cores).context("keeping a thread on its core")?;
+    let priority = libc::sched_param { sched_priority: 1 };
+    let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
+    // Where this is refused, the measurements tell how much of its core the sender had.
+    // SAFETY: reads one parameter, which is whole; 0 means the calling thread.
+    let _ = unsafe { libc::sched_setscheduler(0, policy, &raw const priority) };
+    Ok(())
+}
