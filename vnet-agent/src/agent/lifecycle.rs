@@ -211,7 +211,10 @@ struct Kernel {
 
 impl Agent {
     async fn start(&mut self, tap: Tap, inputs: Kernel, signals: Signals) -> Result<()> {
+        let earlier = self.reconciler.now().setting;
         self.reconcile().await;
+        self.remove_earlier_tap(earlier.map_or(0, |setting| setting.slow_path_device))
+            .await;
         trim_heap();
 
         let socket = self.settings.socket.clone();

@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::Agent;
 use crate::act::reconcile::desired::Fault;
+use crate::model::host::DeviceKind;
 use crate::overlay::runtime;
 use crate::world::tap::Tap;
 
@@ -53,6 +54,22 @@ impl Agent {
             was_seen: false,
             copier: Some(copier),
         };
+    }
+
+    /// Removes the tap that an earlier agent had under another name.
+    pub(super) async fn remove_earlier_tap(&self, earlier: u32) {
+        let requests = self.watcher.requests();
+        if earlier == 0 || earlier == self.tap.index {
+            return;
+        }
+        let device = requests.device(earlier).await.ok().flatten();
+        let Some(device) = device.filter(|device| device.kind == DeviceKind::Tap) else {
+            return;
+        };
+        match Tap::remove_named(&device.name, requests).await {
+            Ok(_) => info!(device = device.name, "the earlier agent's tap is removed"),
+            Err(error) => warn!(device = device.name, %error, "the earlier agent's tap stays"),
+        }
     }
 
     /// Makes the tap again where it is gone.
