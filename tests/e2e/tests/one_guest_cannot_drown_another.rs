@@ -46,9 +46,11 @@ fn a_flood_of_broadcasts_harms_nobody_else() {
         let (over, sent) = (AtomicBool::new(false), AtomicU64::new(0));
         let (outcome, flooded) = thread::scope(|scope| {
             let flooding = scope.spawn(|| flood(&flooder, &over, &sent));
+            let mut rounds = 0;
             let outcome = during(&one.guest, &two.guest, |stream| {
-                while sent.load(Ordering::Relaxed) < 5000 {
+                while rounds < 4 || sent.load(Ordering::Relaxed) < 5000 {
                     stream.flow_on(500)?;
+                    rounds += 1;
                     // The agent has time for others.
                     assert!(ask::status(&one.host)?.healthy);
                 }

@@ -177,3 +177,76 @@ fn other_limits_are_refused_with_the_cure_and_what_runs_goes_on() {
         Ok(())
     });
 }
+
+#[test]
+fn another_name_for_the_agents_tap_leaves_none_behind() {
+    in_lab("rename", |lab| {
+        let mut stage = Stage::pair(lab)?;
+        let settings = mesh_settings(Family::Ipv4, 1, 2).agent("slow_path_device = \"other-slow\"");
+        let [one, two] = &mut stage.sites[..] else {
+            unreachable!("two sites")
+        };
+        let outcome = during(&one.guest, &two.guest, |stream| {
+            stream.flow_on(500)?;
+            one.agent.write_settings(&settings.text())?;
+            one.agent.restart()?;
+            stream.flow_on(500)
+        })?;
+        outcome.must_be_perfect(1000)?;
+        ask::until_healthy(&one.host)?;
+        let devices = one.host.run(["ip", "-brief", "link"])?.stdout;
+        assert!(
+            devices.contains("other-slow") && !devices.contains("vnet-slow"),
+            "{devices}"
+        );
+        let broadcast = numbered(guest(1), e2e::frame::BROADCAST, 1, 100);
+        one.guest.send(&broadcast)?;
+        expect(&two.guest, &[broadcast])?;
+        // A tap of that name which is not ours is nobody's to remove.
+        one.host
+            .run("ip tuntap add vnet-slow mode tap".split(' '))?;
+        one.agent.restart()?;
+        let devices = one.host.run(["ip", "-brief", "link"])?.stdout;
+        assert!(
+            devices.contains("other-slow") && devices.contains("vnet-slow"),
+            "{devices}"
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn the_underlay_moves_to_another_device() {
+    in_lab("move", |lab| {
+        let stage = Stage::pair(lab)?;
+        let (one, two) = stage.two()?;
+        let second = lab.underlay(lab::UnderlaySettings::default())?;
+        for site in [one, two] {
+            second.connect(&site.host, "eth1")?;
+        }
+        let frame = numbered(guest(1), guest(2), 1, 100);
+        one.guest.send(&frame)?;
+        expect(&two.guest, std::slice::from_ref(&frame))?;
+        for (site, own) in [(one, 1_u8), (two, 2)] {
+            let settings = mesh_settings(Family::Ipv4, own, 2).text();
+            let moved = settings
+                .replace("\"eth0\"", "\"eth1\"")
+                .replace("\"10.0.0.", "\"10.0.1.");
+            site.agent.write_settings(&moved)?;
+            signal::reload(&site.agent)?;
+        }
+        for site in [one, two] {
+            let status = ask::until_healthy(&site.host)?;
+            assert_eq!(
+                status.underlay.map(|underlay| underlay.device).as_deref(),
+                Some("eth1")
+            );
+            assert!(!e2e::stranger::has_program(&site.host, "eth0")?);
+        }
+        let seen = second.capture("udp port 6081")?;
+        one.guest.send(&frame)?;
+        expect(&two.guest, std::slice::from_ref(&frame))?;
+        assert_eq!(seen.stop()?.count()?, 1);
+        Ok(())
+    });
+}
