@@ -161,8 +161,14 @@ fn a_veth_with_a_larger_mtu_than_xdp_takes() {
         let _jumbo = site
             .host
             .namespace_guest(Station::new("veth1", guest(3)).mtu(9000))?;
+        // Before that, the problem is that the device is not there.
+        ask::until(&site.host, "the device has been tried", |status| {
+            status
+                .problems
+                .iter()
+                .any(|problem| problem.message.contains("too large an MTU"))
+        })?;
         let problem = problem(&site.host, "veth1")?;
-        assert!(said(&problem).contains("too large an MTU"), "{problem:?}");
         assert!(said(&problem).contains("mtu 1500"), "{problem:?}");
         arrives(&site.guest, &two)
     });
