@@ -18,4 +18,4 @@ pub mod wire;
 ///
 /// It is part of the pin directory's name. Raise it whenever one of them changes: an agent never
 /// adopts maps of another schema.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;

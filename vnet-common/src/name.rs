@@ -49,6 +49,12 @@ pub const PORT_XDP: &str = "port_xdp";
 pub const UNDERLAY_XDP: &str = "underlay_xdp";
 /// The XDP program of the agent's own tap.
 pub const AGENT_XDP: &str = "agent_xdp";
+/// The TC program of a port.
+pub const PORT_TC: &str = "port_tc";
+/// The TC program of an underlay device.
+pub const UNDERLAY_TC: &str = "underlay_tc";
+/// The TC program of the agent's own tap.
+pub const AGENT_TC: &str = "agent_tc";
 /// Counts frames that the kernel refused to redirect.
 pub const REDIRECT_ERROR: &str = "redirect_error";
 /// Counts frames that a device refused to take.

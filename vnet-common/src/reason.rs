@@ -98,6 +98,8 @@ reasons! {
     QueueFull = 27, "queue-full", "the agent's queue was full";
     /// A frame for many that no port or link takes.
     NoReceiver = 28, "no-receiver", "a frame for many, and no port or link here takes it";
+    /// More VLAN tags than the TC door can move into the frame.
+    NestedTags = 29, "nested-tags", "more than two VLAN tags, at a TC door";
 }
 
 impl Reason {

@@ -55,6 +55,7 @@ fn switch<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Outcome, Rea
             let into = IntoPort {
                 ledger: port.ledger,
                 bytes_max: port.frame_bytes_max,
+                flags: port.flags,
             };
             deliver::to_port(frame, tables, header.port(), &into)
         }

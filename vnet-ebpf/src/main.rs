@@ -20,6 +20,7 @@ mod program {
     use aya_ebpf::macros::xdp;
     use aya_ebpf::programs::XdpContext;
     use vnet_common::reason::Reason;
+    use vnet_common::wire::handover::Handover;
     use vnet_ebpf::frame::xdp::XdpFrame;
     use vnet_ebpf::tables::kernel::{KernelTables, Maps};
     use vnet_ebpf::{Outcome, Way};
@@ -66,14 +67,20 @@ mod program {
         verdict(&context, from_agent::from_agent(&mut frame, &tables))
     }
 
-    /// A frame with metadata is a question, not a frame: drivers hand over none, so only a test
-    /// run can bring any. It gets the true answer and leaves no trace.
+    /// A question gets the true answer and leaves no trace.
     #[inline(always)]
     fn open(context: &XdpContext) -> (XdpFrame, KernelTables) {
         // SAFETY: the context is the kernel's, and the frame does not outlive this run.
         let frame = unsafe { XdpFrame::new(context.ctx) };
-        let is_dry = frame.has_metadata();
+        let is_dry = frame.handover().is_some_and(is_question);
         (frame, KernelTables::new(MAPS, is_dry))
+    }
+
+    #[inline(always)]
+    fn is_question(handover: Handover) -> bool {
+        map::SETTINGS
+            .get(0)
+            .is_some_and(|setting| handover.kind(setting.secret) == Some(Handover::QUESTION))
     }
 
     #[inline(always)]

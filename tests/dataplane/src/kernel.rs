@@ -39,6 +39,9 @@ pub const LIMITS: Limits = Limits {
 /// one it would show a program only the beginning.
 pub const FRAME_BYTES_MAX: usize = 4096 - 256 - 320;
 
+/// What only the test and the programs know.
+const SECRET: u64 = 0x7365_6372_6574_2121;
+
 /// The loaded programs and their tables.
 pub struct Kernel {
     /// The data plane.
@@ -214,6 +217,7 @@ impl Runner for Kernel {
         tables.set_setting(&Setting {
             slow_path_device,
             namespace: self.namespace,
+            secret: SECRET,
         })?;
         Ok(())
     }

@@ -91,6 +91,8 @@ impl Runner for Heap {
             learned: 0,
             slow_path_until_ns: 0,
             events_lost: 0,
+            shown: 0,
+            _pad: 0,
         };
         let entries = entries.clone();
         let tables = &mut self.tables.inner;
@@ -146,6 +148,8 @@ impl Runner for Heap {
                 learned,
                 slow_path_until_ns: 0,
                 events_lost: 0,
+                shown: 0,
+                _pad: 0,
             };
             (device, state)
         });

@@ -71,7 +71,8 @@ pub fn entries(vector: &Vector, added: &[String], stage: &Stage) -> Result<Entri
             ipv4: HOST_ONE.ipv4.octets(),
             ipv6: HOST_ONE.ipv6.octets(),
             udp_port: vector.underlay.udp_port.to_be_bytes(),
-            _pad: [0; 2],
+            flags: 0,
+            _pad: 0,
             ledger: UNDERLAY_LEDGER,
             device: stage.device(WIRE)?,
         };

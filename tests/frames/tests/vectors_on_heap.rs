@@ -16,10 +16,14 @@ fn every_vector_holds() {
 }
 
 /// Reasons that no program gives, and who does.
-const GIVEN_ELSEWHERE: [(Reason, &str); 3] = [
+const GIVEN_ELSEWHERE: [(Reason, &str); 4] = [
     (
         Reason::RedirectFailed,
         "counted as `refused` from the kernel's tracepoints: tests/dataplane",
+    ),
+    (
+        Reason::NestedTags,
+        "the TC door alone, where tags are apart from the frame: tests/e2e",
     ),
     (Reason::QueueFull, "the agent's slow path"),
     (Reason::NoReceiver, "the agent's slow path"),

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use super::tap::OwnTap;
-use super::{Agent, Inputs, namespace};
+use super::{Agent, Inputs, namespace, secret};
 use crate::act::reconcile::Desired;
 use crate::act::reconcile::runtime::Reconciler;
 use crate::api::{ASKS_WAITING_MAX, http, socket};
@@ -197,6 +197,7 @@ pub async fn run(settings_path: &Path) -> Result<()> {
         slow_path: Arc::new(SlowPathCounts::default()),
         tap: OwnTap::new(&tap),
         namespace: namespace()?,
+        secret: secret()?,
         started,
         changed: SystemTime::now(),
     };

@@ -15,6 +15,7 @@ mod tap;
 mod trace;
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -65,6 +66,7 @@ pub struct Agent {
     slow_path: Arc<SlowPathCounts>,
     tap: tap::OwnTap,
     namespace: u32,
+    secret: u64,
     started: Instant,
     changed: SystemTime,
 }
@@ -140,6 +142,7 @@ impl Agent {
             devices: &self.devices,
             slow_path_device: self.tap.index,
             namespace: self.namespace,
+            secret: self.secret,
             ledgers: ledger_slots(&self.configuration.limits),
         };
         let desired = desired(&self.configuration, &given, self.reconciler.now());
@@ -256,6 +259,16 @@ impl Agent {
     fn destinations(configuration: &Configuration) -> Vec<IpAddr> {
         configuration.links.iter().map(|link| link.remote).collect()
     }
+}
+
+/// A number that nobody can guess; not zero.
+fn secret() -> Result<u64> {
+    let mut bytes = [0; 8];
+    let doing = "asking the kernel for random bytes";
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut source| source.read_exact(&mut bytes))
+        .context(doing)?;
+    Ok(u64::from_ne_bytes(bytes).max(1))
 }
 
 /// The inode of the network namespace that this process is in.

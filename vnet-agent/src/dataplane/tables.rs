@@ -311,6 +311,8 @@ impl KernelTables {
             learned: 0,
             slow_path_until_ns: 0,
             events_lost: 0,
+            shown: 0,
+            _pad: 0,
         };
         match self
             .port_states

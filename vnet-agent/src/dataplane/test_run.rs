@@ -1,8 +1,9 @@
 //! What would the loaded program do with this frame? Asked of the kernel (`BPF_PROG_TEST_RUN`),
-//! with the tables as they are, and without a trace: a frame with metadata in front is a question
-//! to our programs, which then count, learn and remember nothing.
+//! with the tables as they are, and without a trace: a frame with a question's metadata in front is
+//! one to our programs, which then count, learn and remember nothing.
 
 use aya::programs::{TestRun, TestRunOptions};
+use vnet_common::wire::handover::Handover;
 use zerocopy::IntoBytes;
 
 use super::DataPlane;
@@ -34,9 +35,6 @@ struct Context {
     egress_ifindex: u32,
 }
 
-/// Bytes of metadata: the kernel takes multiples of four.
-const METADATA_BYTES: usize = 4;
-
 /// The longest frame that the kernel runs a program over in one piece: a page less what it keeps
 /// before and behind it (6.18, `net/bpf/test_run.c`). Of a longer one it would show the beginning.
 pub const FRAME_BYTES_MAX: usize = 3520;
@@ -58,9 +56,10 @@ impl DataPlane {
         ifindex: u32,
         frame: &[u8],
     ) -> Result<Answer, DataPlaneError> {
-        let mut question = vec![0; METADATA_BYTES];
+        let secret = self.tables.setting()?.secret;
+        let mut question = Handover::question(secret).as_bytes().to_vec();
         question.extend_from_slice(frame);
-        self.test_run(role, ifindex, &question, METADATA_BYTES, 1)
+        self.test_run(role, ifindex, &question, Handover::BYTES, 1)
     }
 
     /// The same, but as real as a frame from the device: everything is counted. For tests and

@@ -44,8 +44,8 @@ plain! {
         pub bytes: u64,
         /// Into a port: the largest frame it takes.
         pub target_bytes_max: u32,
-        /// Zero.
-        pub _pad: u32,
+        /// Into a port: its [`flags`](super::port::PortEntry::flags).
+        pub target_flags: u32,
     }
 }
 

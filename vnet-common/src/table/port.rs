@@ -15,7 +15,7 @@ plain! {
         pub network_slot: u32,
         /// The port's place in `LEDGERS`.
         pub ledger: u32,
-        /// Bits of [`PortEntry::ANY_SOURCE`] and [`PortEntry::LEARN`].
+        /// Bits of [`PortEntry::ANY_SOURCE`] and the others.
         pub flags: u32,
         /// The largest frame the device takes, Ethernet header included.
         pub frame_bytes_max: u32,
@@ -37,6 +37,11 @@ impl PortEntry {
     pub const ANY_SOURCE: u32 = 1;
     /// The first source address is learned, and from then on the only one.
     pub const LEARN: u32 = 2;
+    /// Frames from the wire are joined for it where the underlay can: passed up to the kernel's
+    /// GRO, and into the port by the TC program behind it.
+    pub const JOIN: u32 = 4;
+    /// A veth: the TC door hands frames to its other end at once (`bpf_redirect_peer`).
+    pub const DIRECT: u32 = 8;
 
     /// Whether `source` is one of the listed addresses.
     #[inline(always)]
@@ -57,7 +62,7 @@ impl PortEntry {
 plain! {
     /// What the programs themselves keep for a port. Made by the agent (all zero), written by the
     /// programs with atomic operations, read by the agent.
-    pub struct PortState[24] {
+    pub struct PortState[32] {
         /// The learned address ([`Mac::to_bits`]); 0 where none is yet.
         pub learned: u64,
         /// Until when the slow path's budget is used up, on the kernel's monotonic clock: the
@@ -65,5 +70,18 @@ plain! {
         pub slow_path_until_ns: u64,
         /// Events of this port that found the ring full.
         pub events_lost: u64,
+        /// What its guest's frames showed so far: bits of [`PortState::SEGMENTS`] and
+        /// [`PortState::UNFINISHED`].
+        pub shown: u32,
+        /// Zero.
+        pub _pad: u32,
     }
+}
+
+impl PortState {
+    /// It leaves segmentation to the device: a frame was longer than its segments.
+    pub const SEGMENTS: u32 = 1;
+    /// It leaves checksums to the device: the first frame of a flow had that of its pseudo header
+    /// alone.
+    pub const UNFINISHED: u32 = 2;
 }

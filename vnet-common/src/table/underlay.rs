@@ -14,8 +14,10 @@ plain! {
         pub ipv6: [u8; 16],
         /// The UDP port of Geneve, in the order of the wire.
         pub udp_port: [u8; 2],
+        /// Bits of [`UnderlayEntry::JOINS`].
+        pub flags: u8,
         /// Zero.
-        pub _pad: [u8; 2],
+        pub _pad: u8,
         /// The device's place in `LEDGERS`: packets that claim to be ours, and those of them that
         /// no link admits.
         pub ledger: u32,
@@ -25,6 +27,9 @@ plain! {
 }
 
 impl UnderlayEntry {
+    /// Behind the XDP program sits the TC program, which takes what the first passes up.
+    pub const JOINS: u8 = 1;
+
     /// How many there may be at one time.
     pub const SLOTS: u32 = 4;
 
@@ -33,7 +38,8 @@ impl UnderlayEntry {
         ipv4: [0; 4],
         ipv6: [0; 16],
         udp_port: [0; 2],
-        _pad: [0; 2],
+        flags: 0,
+        _pad: 0,
         ledger: 0,
         device: 0,
     };

@@ -9,6 +9,7 @@ use core::intrinsics::unaligned_volatile_store;
 
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
+use vnet_common::wire::handover::Handover;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::Frame;
@@ -62,13 +63,17 @@ impl XdpFrame {
         self.end = pointer_field!(self.context, "4");
     }
 
-    /// Whether the frame has metadata in front, which only a test run can give it: drivers hand
-    /// frames to the first program of a device without any. Those that know no metadata, taps
-    /// of Linux 6.1 among them, say so by a metadata pointer *behind* the frame's start.
+    /// What is written in front of the frame, if anything is: by a test run, or by a program on the
+    /// other end of a veth. Drivers that know no metadata, taps of Linux 6.1 among them, say so by
+    /// a metadata pointer *behind* the frame's start.
     #[inline(always)]
-    pub fn has_metadata(&self) -> bool {
+    pub fn handover(&self) -> Option<Handover> {
         let metadata = pointer_field!(self.context, "8");
-        metadata < self.start
+        if metadata.wrapping_add(Handover::BYTES) > self.start {
+            return None;
+        }
+        // SAFETY: all of it lies before the frame; every pattern of bytes is a `Handover`.
+        Some(unsafe { (metadata as *const Handover).read_unaligned() })
     }
 
     /// A pointer to a `T` at this offset, all of it inside the frame.

@@ -31,6 +31,8 @@ pub struct IntoPort {
     pub ledger: u32,
     /// The largest frame it takes.
     pub bytes_max: u32,
+    /// Its flags, those of `PortEntry`.
+    pub flags: u32,
 }
 
 impl IntoPort {
@@ -38,6 +40,7 @@ impl IntoPort {
     pub const NONE: Self = Self {
         ledger: 0,
         bytes_max: 0,
+        flags: 0,
     };
 }
 
@@ -69,6 +72,7 @@ pub fn resolve<T: Tables>(
         flow.bytes = flow.bytes.wrapping_add(u64::from(arrival.bytes));
         into.ledger = flow.target_ledger;
         into.bytes_max = flow.target_bytes_max;
+        into.flags = flow.target_flags;
         flow.action
     });
     match known {
@@ -94,6 +98,7 @@ fn first_frame<T: Tables>(
             Some(port) => {
                 into.ledger = port.ledger;
                 into.bytes_max = port.frame_bytes_max;
+                into.flags = port.flags;
             }
             None => action = Action::drop(Reason::PortAbsent),
         }
@@ -106,7 +111,7 @@ fn first_frame<T: Tables>(
         packets: 1,
         bytes: u64::from(arrival.bytes),
         target_bytes_max: into.bytes_max,
-        _pad: 0,
+        target_flags: into.flags,
     };
     let renewed = tables.flow(&arrival.key, |flow| {
         flow.origin = entry.origin;
@@ -114,6 +119,7 @@ fn first_frame<T: Tables>(
         flow.generation = entry.generation;
         flow.target_ledger = entry.target_ledger;
         flow.target_bytes_max = entry.target_bytes_max;
+        flow.target_flags = entry.target_flags;
         flow.packets = flow.packets.wrapping_add(1);
         flow.bytes = flow.bytes.wrapping_add(entry.bytes);
     });

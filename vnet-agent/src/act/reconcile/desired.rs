@@ -35,6 +35,8 @@ pub struct Surroundings<'a> {
     pub slow_path_device: u32,
     /// The inode of the agent's network namespace.
     pub namespace: u32,
+    /// A number that nobody can guess, for a data plane that has none yet; not zero.
+    pub secret: u64,
     /// The number of ledgers.
     pub ledgers: u32,
 }
@@ -109,6 +111,7 @@ pub fn desired(wanted: &Configuration, given: &Surroundings<'_>, now: &Image) ->
     desired.image.setting = Some(Setting {
         slow_path_device: given.slow_path_device,
         namespace: given.namespace,
+        secret: now.setting.map_or(given.secret, |setting| setting.secret),
     });
     if given.slow_path_device != 0 {
         desired
@@ -225,7 +228,8 @@ fn underlay<'a>(
             _ => [0; 16],
         },
         udp_port: wanted.underlay.udp_port.to_be_bytes(),
-        _pad: [0; 2],
+        flags: 0,
+        _pad: 0,
         ledger,
         device: device.index,
     };

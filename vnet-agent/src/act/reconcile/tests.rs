@@ -174,6 +174,7 @@ fn wanted_on(configuration: &Configuration, host: &Host, now: &Image) -> Desired
         devices: &devices,
         slow_path_device: SLOW_PATH,
         namespace: 1,
+        secret: 5,
         ledgers: LEDGERS,
     };
     desired(configuration, &given, now)
