@@ -20,7 +20,7 @@ use crate::namespace::Namespace;
 use crate::namespace_guest::NamespaceGuest;
 use crate::process::Output;
 use crate::station::Station;
-use crate::tap::TapGuest;
+use crate::tap::{TapGuest, TapSettings};
 use crate::underlay::Uplink;
 use crate::vm::VmGuest;
 
@@ -97,7 +97,12 @@ impl Host {
 
     /// A program of this process as the guest on a new tap.
     pub fn tap_guest(&self, port: &str, mac: Mac) -> Result<TapGuest> {
-        TapGuest::new(self, port, mac)
+        TapGuest::new(self, port, mac, TapSettings::default())
+    }
+
+    /// The same on a tap of another kind: one whose guest leaves work to its NIC, for example.
+    pub fn tap_guest_with(&self, port: &str, mac: Mac, settings: TapSettings) -> Result<TapGuest> {
+        TapGuest::new(self, port, mac, settings)
     }
 
     /// A namespace as the guest behind a new veth.

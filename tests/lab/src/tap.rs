@@ -14,17 +14,29 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use vnet_common::addr::Mac;
 
 use crate::host::Host;
+use crate::vnet_header::{Offloads, VNET_HEADER_BYTES, VnetHeader};
 
 /// The larger of what a tap delivers: a GSO frame of 64 KiB, and the header in front of it.
 const FRAME_BYTES_MAX: usize = 65_536 + VNET_HEADER_BYTES;
-/// `struct virtio_net_hdr` of `linux/virtio_net.h`, in the length that taps start with.
-pub const VNET_HEADER_BYTES: usize = 10;
+/// Largest packet of a guest where nothing else is said, in bytes.
+const MTU: u32 = 1500;
 
 nix::ioctl_write_ptr_bad!(
     /// Names a new tap and chooses its kind (`drivers/net/tun.c`).
     tun_set_iff,
     libc::TUNSETIFF,
     libc::ifreq
+);
+nix::ioctl_write_int_bad!(
+    /// What the other side of the tap takes although it is not finished: `TUN_F_*`.
+    tun_set_offload,
+    libc::TUNSETOFFLOAD
+);
+nix::ioctl_write_ptr_bad!(
+    /// How long the header before each frame is.
+    tun_set_vnet_header_bytes,
+    libc::TUNSETVNETHDRSZ,
+    libc::c_int
 );
 
 /// Opens a new tap in the host; it is gone once the file is closed.
@@ -76,28 +88,53 @@ pub struct TapGuest {
     host: Host,
 }
 
+/// What kind of tap a guest has.
+#[derive(Clone, Copy, Debug)]
+pub struct TapSettings {
+    /// Largest packet, in bytes.
+    pub mtu: u32,
+    /// What the guest takes although it is not finished; or the tap has no headers at all, and the
+    /// guest cannot leave anything to it either.
+    pub offloads: Option<Offloads>,
+}
+
+impl Default for TapSettings {
+    /// 1500 bytes, no headers.
+    fn default() -> Self {
+        Self {
+            mtu: MTU,
+            offloads: None,
+        }
+    }
+}
+
 impl TapGuest {
-    pub(crate) fn new(host: &Host, port: &str, mac: Mac) -> Result<Self> {
-        let file = open(host, port, false, 1500)?;
-        Ok(Self {
+    pub(crate) fn new(host: &Host, port: &str, mac: Mac, settings: TapSettings) -> Result<Self> {
+        let file = open(host, port, settings.offloads.is_some(), settings.mtu)?;
+        let guest = Self {
             port: port.to_owned(),
             mac,
-            vnet_header: false,
+            vnet_header: settings.offloads.is_some(),
             file,
             host: host.clone(),
-        })
+        };
+        if let Some(offloads) = settings.offloads {
+            let bytes = libc::c_int::try_from(VNET_HEADER_BYTES)?;
+            // SAFETY: the file is open, and the kernel reads one number.
+            unsafe { tun_set_vnet_header_bytes(guest.file.as_raw_fd(), &raw const bytes) }?;
+            guest.set_offloads(offloads)?;
+        }
+        Ok(guest)
     }
 
-    /// A guest whose frames carry a `virtio_net_hdr`, as those of a VM with offloads do.
-    pub fn with_vnet_header(host: &Host, port: &str, mac: Mac) -> Result<Self> {
-        let file = open(host, port, true, 1500)?;
-        Ok(Self {
-            port: port.to_owned(),
-            mac,
-            vnet_header: true,
-            file,
-            host: host.clone(),
-        })
+    /// Takes these unfinished frames from now on, as a VM whose driver was loaded anew.
+    pub fn set_offloads(&self, offloads: Offloads) -> Result<()> {
+        ensure!(self.vnet_header, "{} has no headers", self.port);
+        let bits = libc::c_int::try_from(offloads.to_kernel())?;
+        // SAFETY: the file is open, and the kernel takes a number.
+        unsafe { tun_set_offload(self.file.as_raw_fd(), bits) }
+            .with_context(|| format!("{} cannot take {offloads:?}", self.port))?;
+        Ok(())
     }
 
     /// The device in the host.
@@ -120,11 +157,18 @@ impl TapGuest {
 
     /// Sends a frame, from its destination address on, without frame check sequence.
     pub fn send(&self, frame: &[u8]) -> Result<()> {
-        self.send_with_header([0; VNET_HEADER_BYTES], frame)
+        self.send_unfinished(VnetHeader::NONE, frame)
     }
 
-    /// Sends a frame behind this `virtio_net_hdr`; on a tap without such headers it is left out.
-    pub fn send_with_header(&self, header: [u8; VNET_HEADER_BYTES], frame: &[u8]) -> Result<()> {
+    /// Sends a frame of which the tap is to do the rest; it must be one with headers unless that
+    /// is nothing.
+    pub fn send_unfinished(&self, header: VnetHeader, frame: &[u8]) -> Result<()> {
+        ensure!(
+            self.vnet_header || header == VnetHeader::NONE,
+            "{} has no headers",
+            self.port
+        );
+        let header = header.to_bytes();
         let front: &[u8] = if self.vnet_header { &header } else { &[] };
         let bytes = [front, frame].concat();
         let written = (&self.file)
@@ -141,29 +185,19 @@ impl TapGuest {
 
     /// The next frame, or nothing where none comes within `limit`.
     pub fn receive(&self, limit: Duration) -> Result<Option<Vec<u8>>> {
-        Ok(self.receive_with_header(limit)?.map(|(_, frame)| frame))
+        Ok(self.receive_unfinished(limit)?.map(|(_, frame)| frame))
     }
 
-    /// The next frame with its `virtio_net_hdr` (zeroes on a tap without), or nothing where none
-    /// comes within `limit`.
-    pub fn receive_with_header(
-        &self,
-        limit: Duration,
-    ) -> Result<Option<([u8; VNET_HEADER_BYTES], Vec<u8>)>> {
+    /// The next frame and what is still to be done about it (nothing on a tap without headers), or
+    /// nothing where none comes within `limit`.
+    pub fn receive_unfinished(&self, limit: Duration) -> Result<Option<(VnetHeader, Vec<u8>)>> {
         let deadline = Instant::now() + limit;
         let mut buffer = vec![0; FRAME_BYTES_MAX];
         loop {
             match (&self.file).read(&mut buffer) {
                 Ok(length) => {
                     buffer.truncate(length);
-                    let mut header = [0; VNET_HEADER_BYTES];
-                    if self.vnet_header {
-                        ensure!(length >= header.len(), "{} gave half a header", self.port);
-                        let frame = buffer.split_off(header.len());
-                        header.copy_from_slice(&buffer);
-                        buffer = frame;
-                    }
-                    return Ok(Some((header, buffer)));
+                    return self.parted(buffer).map(Some);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -177,6 +211,19 @@ impl TapGuest {
             }
             wait_readable(&self.file, left)?;
         }
+    }
+
+    /// Header and frame.
+    fn parted(&self, mut bytes: Vec<u8>) -> Result<(VnetHeader, Vec<u8>)> {
+        if !self.vnet_header {
+            return Ok((VnetHeader::NONE, bytes));
+        }
+        let header = bytes
+            .first_chunk()
+            .copied()
+            .with_context(|| format!("{} gave half a header", self.port))?;
+        let frame = bytes.split_off(VNET_HEADER_BYTES);
+        Ok((VnetHeader::from_bytes(header)?, frame))
     }
 
     /// Every frame that comes until none has come for `quiet`.

@@ -5,7 +5,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use lab::{Mac, Station, TapGuest, in_lab};
+use lab::{
+    Cut, Mac, Offloads, Segments, Station, TapGuest, TapSettings, Unfinished, VnetHeader, in_lab,
+};
 
 const GUEST_ONE: Mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
 const GUEST_TWO: Mac = Mac([0x52, 0x54, 0, 0, 0, 2]);
@@ -33,21 +35,84 @@ fn two_taps_exchange_frames() {
     });
 }
 
+const fn with(offloads: Offloads) -> TapSettings {
+    TapSettings {
+        mtu: 1500,
+        offloads: Some(offloads),
+    }
+}
+
 #[test]
 fn a_tap_with_headers_says_which_work_a_frame_leaves_undone() {
     in_lab("header", |lab| {
         let host = lab.host("one")?;
-        let one = TapGuest::with_vnet_header(&host, "tap1", GUEST_ONE)?;
-        let two = host.tap_guest("tap2", GUEST_TWO)?;
+        let one = host.tap_guest_with("tap1", GUEST_ONE, with(Offloads::NONE))?;
+        let two = host.tap_guest_with("tap2", GUEST_TWO, with(Offloads::NONE))?;
         host.bridge("br0", &["tap1", "tap2"])?;
-        // VIRTIO_NET_HDR_F_NEEDS_CSUM: sum from byte 34 on, to be put 2 bytes behind that.
-        let header = [1, 0, 0, 0, 0, 0, 34, 0, 2, 0];
+        // Sum from byte 34 on, to be put 2 bytes behind that.
+        let header = VnetHeader {
+            unfinished: Some(Unfinished {
+                start: 34,
+                offset: 2,
+            }),
+            ..VnetHeader::NONE
+        };
         let mut payload = [0; 46];
         payload[30] = 0x12;
-        one.send_with_header(header, &experimental_frame(GUEST_TWO, GUEST_ONE, &payload))?;
-        let frame = two.receive(LIMIT)?.context("the frame is lost")?;
-        // The sum was left to the device, and the tap without headers had to fill it in.
+        let sent = experimental_frame(GUEST_TWO, GUEST_ONE, &payload);
+        one.send_unfinished(header, &sent)?;
+        // A guest that wants finished frames has the sum filled in.
+        let (left, frame) = two.receive_unfinished(LIMIT)?.context("it is lost")?;
+        assert_eq!(left, VnetHeader::NONE);
         assert_eq!(frame.get(36..38), Some([0xed, 0xff].as_slice()));
+        // One that does not is told what is left to do.
+        two.set_offloads(Offloads::ALL)?;
+        one.send_unfinished(header, &sent)?;
+        let received = two.receive_unfinished(LIMIT)?;
+        assert_eq!(received, Some((header, sent)));
+        Ok(())
+    });
+}
+
+#[test]
+fn frames_that_are_many_are_cut_for_who_does_not_take_them_whole() {
+    in_lab("segments", |lab| {
+        let host = lab.host("one")?;
+        let one = host.tap_guest_with("tap1", GUEST_ONE, with(Offloads::NONE))?;
+        let two = host.tap_guest_with("tap2", GUEST_TWO, with(Offloads::ALL))?;
+        host.bridge("br0", &["tap1", "tap2"])?;
+        // IPv4 without a checksum of its own, and UDP to port 2 from port 1: 3,000 bytes.
+        let datagram = [[0, 1, 0, 2, 0x0b, 0xc0, 0, 0].as_slice(), &[7; 3000]].concat();
+        let mut frame = [GUEST_TWO.0.as_slice(), &GUEST_ONE.0, &[8, 0]].concat();
+        frame.extend([0x45, 0, 0x0b, 0xd4, 0, 0, 0x40, 0, 64, 17, 0x1a, 0x12]);
+        frame.extend([10, 9, 0, 1, 10, 9, 0, 2]);
+        frame.extend(datagram);
+        let header = VnetHeader {
+            unfinished: Some(Unfinished {
+                start: 34,
+                offset: 6,
+            }),
+            segments: Some(Segments {
+                cut: Cut::Udp,
+                data_bytes: 1300,
+                header_bytes: 42,
+            }),
+            is_checked: false,
+        };
+        one.send_unfinished(header, &frame)?;
+        let (left, whole) = two.receive_unfinished(LIMIT)?.context("it is lost")?;
+        assert_eq!(left.unfinished, header.unfinished);
+        let data_bytes = left.segments.map(|s| (s.cut, s.data_bytes));
+        assert_eq!(data_bytes, Some((Cut::Udp, 1300)));
+        assert!(whole == frame, "{} bytes", whole.len());
+        two.set_offloads(Offloads::NONE)?;
+        one.send_unfinished(header, &frame)?;
+        let lengths: Vec<_> = two
+            .receive_all_until_quiet(QUIET)?
+            .iter()
+            .map(Vec::len)
+            .collect();
+        assert_eq!(lengths, [1342, 1342, 442]);
         Ok(())
     });
 }
