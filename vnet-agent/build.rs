@@ -1,7 +1,8 @@
 //! Which kernel object does this agent carry?
 //!
-//! The one that the repository's own builder makes of `vnet-ebpf` as it is now. Its path is in
-//! `VNET_EBPF_OBJECT` at compile time, for `aya::include_bytes_aligned!`.
+//! The one that the repository's own builder makes of `vnet-ebpf` as it is now, with the feature
+//! `log` if this crate has it. Its path is in `VNET_EBPF_OBJECT` at compile time, for
+//! `aya::include_bytes_aligned!`.
 
 use std::path::PathBuf;
 use std::{env, fs};
@@ -16,7 +17,8 @@ fn main() -> Result<()> {
     for name in build_ebpf::ENVIRONMENT {
         println!("cargo::rerun-if-env-changed={name}");
     }
-    let built = build_ebpf::build()?;
+    let has_log = env::var_os("CARGO_FEATURE_LOG").is_some();
+    let built = build_ebpf::build(if has_log { &["log"] } else { &[] })?;
     println!("built with {}", built.toolchain);
 
     // A copy, so that an agent being compiled never sees an object that another build replaces.

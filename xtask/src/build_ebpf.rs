@@ -14,12 +14,8 @@ use crate::process::{clean_command, run};
 use crate::root;
 use crate::toolchain::{self, Core, LINKER_VARIABLE, RUSTC_VARIABLE, TARGET, Toolchain};
 
-/// Cargo features of `vnet-ebpf` for every build, separated by commas: how a developer gets the
-/// programs' log lines into an agent (`VNET_EBPF_FEATURES=log cargo build`).
-pub const FEATURES_VARIABLE: &str = "VNET_EBPF_FEATURES";
-
 /// The environment that the object depends on; a build script watches it.
-pub const ENVIRONMENT: [&str; 3] = [RUSTC_VARIABLE, LINKER_VARIABLE, FEATURES_VARIABLE];
+pub const ENVIRONMENT: [&str; 2] = [RUSTC_VARIABLE, LINKER_VARIABLE];
 
 /// The instruction set, version 3 (Linux 5.12): 64-bit atomics that return the old value and
 /// 32-bit arithmetic. What LLVM calls `generic` refuses the former.
@@ -34,15 +30,17 @@ pub struct Built {
     pub toolchain: Toolchain,
 }
 
-/// Builds the kernel object where something changed since the last time; what cargo says goes to
-/// standard error.
+/// Builds the kernel object with these features of `vnet-ebpf`, where something changed since the
+/// last time; what cargo says goes to standard error.
 ///
 /// # Errors
 /// If no toolchain will do (with what to install), or the sources do not compile.
-pub fn build() -> Result<Built> {
+pub fn build(features: &[&str]) -> Result<Built> {
     let toolchain = toolchain::find()?;
-    run(command(&toolchain, "build").args(["--bin", "vnet-ebpf"]))
-        .with_context(|| format!("building the kernel object with {toolchain}"))?;
+    run(command(&toolchain, "build")
+        .args(["--bin", "vnet-ebpf", "--features"])
+        .arg(features.join(",")))
+    .with_context(|| format!("building the kernel object with {toolchain}"))?;
     let object = target_directory().join(TARGET).join("release/vnet-ebpf");
     if !object.is_file() {
         bail!("cargo succeeded, but {} is not there", object.display());
@@ -114,9 +112,6 @@ fn command(toolchain: &Toolchain, verb: &str) -> Command {
         .arg(target_directory());
     if toolchain.core == Core::FromSource {
         command.args(["-Z", "build-std=core"]);
-    }
-    if let Some(features) = env::var_os(FEATURES_VARIABLE) {
-        command.arg("--features").arg(features);
     }
     command
 }

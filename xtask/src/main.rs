@@ -65,7 +65,7 @@ impl Verb {
     fn run(self) -> Result<ExitCode> {
         match self {
             Self::BuildEbpf => {
-                let built = xtask::build_ebpf::build()?;
+                let built = xtask::build_ebpf::build(&[])?;
                 eprintln!("built with {}", built.toolchain);
                 println!("{}", built.object.display());
             }

@@ -53,6 +53,11 @@ fn add_to(steps: &mut Steps) {
     steps.step("the agent's programs", || {
         run(cargo("build").args(["--locked", "--package", "vnet-agent", "--bins"]))
     });
+    steps.step("an agent with other programs, to upgrade to", || {
+        let agent = ["--locked", "--package", "vnet-agent"];
+        let log = ["--features", "log", "--bin", "vnet-agent-log"];
+        run(cargo("build").args(agent).args(log))
+    });
     for name in CRATES {
         let mut tests = cargo("test");
         tests.args(["--locked", "--no-fail-fast", "--package", name]);

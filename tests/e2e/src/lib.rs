@@ -4,10 +4,12 @@
 //! ([`settings`]), whole overlays of hosts, agents and guests ([`stage`]), what the agents answer
 //! ([`ask`]) and whether it adds up ([`books`]), a stream of numbered frames that shows what was
 //! lost or doubled ([`stream`]), who reads everything meanwhile ([`listener`]), repeatable chance
-//! ([`chance`]), and what somebody else might have done to a host ([`stranger`]).
+//! ([`chance`]), what somebody else might have done to a host ([`stranger`]), and agents of other
+//! builds ([`build`]).
 
 pub mod ask;
 pub mod books;
+pub mod build;
 pub mod chance;
 pub mod frame;
 pub mod listener;

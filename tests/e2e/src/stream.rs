@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lab::{LIMIT, TapGuest};
+use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
+use nix::unistd::Pid;
 
 use crate::frame::{is_whole, number_of, numbered};
 
@@ -31,12 +33,14 @@ pub struct Outcome {
     pub lost: u64,
     /// Frames that arrived once more than they should.
     pub doubled: u64,
+    /// Frames that arrived after one that was sent later.
+    pub overtaken: u64,
     /// Frames of this stream's stations that were not as they were sent.
     pub broken: u64,
 }
 
 impl Outcome {
-    /// Nothing lost, doubled or broken, and enough of it to mean something.
+    /// Nothing lost, doubled, overtaken or broken, and enough of it to mean something.
     ///
     /// # Errors
     ///
@@ -48,7 +52,7 @@ impl Outcome {
         };
         ensure!(
             self == perfect,
-            "not every frame arrived once and whole: {self:?}"
+            "not every frame arrived once, whole and in its turn: {self:?}"
         );
         ensure!(
             self.sent >= sent_min,
@@ -65,6 +69,12 @@ pub struct Stream<'a> {
 }
 
 impl Stream<'_> {
+    /// How many frames have arrived so far.
+    #[must_use]
+    pub fn arrived(&self) -> u64 {
+        self.arrived.load(Ordering::Relaxed)
+    }
+
     /// Waits until this many more frames have arrived.
     ///
     /// # Errors
@@ -122,6 +132,7 @@ fn send(
     arrived: &AtomicU64,
     over: &AtomicBool,
 ) -> Result<()> {
+    stay_on_this_cpu()?;
     let mut lost = 0;
     let mut number = 0;
     while !over.load(Ordering::Relaxed) {
@@ -144,6 +155,14 @@ fn send(
     Ok(())
 }
 
+/// A bridge on the way has a queue for each CPU: who moves from one to another overtakes himself.
+fn stay_on_this_cpu() -> Result<()> {
+    let mut here = CpuSet::new();
+    here.set(sched_getcpu()?)?;
+    let this_thread = Pid::from_raw(0);
+    Ok(sched_setaffinity(this_thread, &here)?)
+}
+
 fn receive(
     from: &TapGuest,
     to: &TapGuest,
@@ -152,6 +171,7 @@ fn receive(
     done: &AtomicBool,
 ) -> Result<Outcome> {
     let mut seen: Vec<u8> = Vec::new();
+    let mut next = 0;
     let mut outcome = Outcome::default();
     let mut last = Instant::now();
     loop {
@@ -179,6 +199,8 @@ fn receive(
         }
         let count = seen.get_mut(place).context("a number in range")?;
         *count = count.saturating_add(1);
+        outcome.overtaken += u64::from(*count == 1 && number < next);
+        next = next.max(number + 1);
         if *count == 1 {
             arrived.fetch_add(1, Ordering::Relaxed);
         } else {

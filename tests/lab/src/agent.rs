@@ -107,6 +107,12 @@ impl Agent {
         process::attempt(self.command(verb).env_remove("NOTIFY_SOCKET"))
     }
 
+    /// The same with these programs: an upgrade, or a downgrade.
+    pub fn restart_from(&mut self, binaries: &Binaries) -> Result<()> {
+        self.binaries = binaries.clone();
+        self.restart()
+    }
+
     fn command(&self, verb: &str) -> Command {
         let mut command = self.host.command(&self.binaries.agent);
         command

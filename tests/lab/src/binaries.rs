@@ -29,13 +29,27 @@ impl Binaries {
     /// Where there is none, or it is older than its sources; the error says how to build it.
     pub fn find() -> Result<Self> {
         Ok(Self {
-            agent: find_program("vnet-agent", "VNET_AGENT")?,
-            vnetctl: find_program("vnetctl", "VNETCTL")?,
+            agent: find_program("vnet-agent", "VNET_AGENT", "")?,
+            vnetctl: find_program("vnetctl", "VNETCTL", "")?,
+        })
+    }
+
+    /// The same with an agent whose programs differ: the build in which they log. `VNET_AGENT_LOG`
+    /// names another.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::find`].
+    pub fn find_with_log() -> Result<Self> {
+        let feature = " --features log --bin vnet-agent-log";
+        Ok(Self {
+            agent: find_program("vnet-agent-log", "VNET_AGENT_LOG", feature)?,
+            ..Self::find()?
         })
     }
 }
 
-fn find_program(name: &str, variable: &str) -> Result<PathBuf> {
+fn find_program(name: &str, variable: &str, options: &str) -> Result<PathBuf> {
     if let Some(path) = std::env::var_os(variable).filter(|path| !path.is_empty()) {
         let path = PathBuf::from(path);
         return path
@@ -51,7 +65,7 @@ fn find_program(name: &str, variable: &str) -> Result<PathBuf> {
         .map(|place| place.join(name))
         .find(|path| path.is_file());
     let cure = format!(
-        "build it in the same profile (cargo build -p vnet-agent), or name one in {variable}"
+        "build it in the same profile (cargo build -p vnet-agent{options}), or name one in {variable}"
     );
     let Some(program) = found else {
         bail!("there is no {name} beside {}: {cure}", ourselves.display());

@@ -1,5 +1,5 @@
-//! What do the programs say? Nothing, but in a developer's build (`VNET_EBPF_FEATURES=log`): then
-//! their lines join the agent's log.
+//! What do the programs say? Nothing, but in a developer's build (`cargo build -p vnet-agent
+//! --features log`, which makes `vnet-agent-log`): then their lines join the agent's log.
 
 use aya::Ebpf;
 use aya_log::EbpfLogger;
