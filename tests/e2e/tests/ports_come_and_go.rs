@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use anyhow::Result;
 use e2e::frame::{BROADCAST, expect, expect_nothing, guest, numbered};
@@ -10,9 +11,11 @@ use e2e::settings::Settings;
 use e2e::stage::{Family, PORT, Stage, mesh_settings};
 use e2e::stranger::{has_program, index_of, mtu_of};
 use e2e::{ask, books, signal};
-use lab::{Host, in_lab, try_eventually};
+use lab::{Host, Station, in_lab, try_eventually};
 use nix::sys::signal::Signal;
 use vnet_agent::api::InterfaceState;
+use vnet_agent::dataplane::{DataPlane, Role};
+use vnet_agent::model::configuration::Limits;
 
 /// The names of pins that hold programs on devices of ports.
 fn port_pins(host: &Host) -> Result<BTreeSet<String>> {
@@ -204,6 +207,65 @@ fn what_comes_and_goes_while_no_agent_runs_is_found_afterwards() {
             let frame = numbered(guest(1), guest(number), 1, 100);
             site.guest.send(&frame)?;
             expect(receiver, &[frame])?;
+        }
+        Ok(())
+    });
+}
+
+/// Every device that the kernel's tables and pins name, while no agent runs: ports, underlay
+/// devices, devices with programs. A port state is part of its port.
+fn named_in_the_kernel(host: &Host) -> Result<[BTreeSet<u32>; 3]> {
+    host.inside(|| -> Result<_> {
+        let plane = DataPlane::open(Path::new("/sys/fs/bpf/vnet"), &Limits::default(), true)?;
+        let tables = plane.tables();
+        // Beyond the highest index that a namespace with so few devices has given.
+        let with_state =
+            (1..1000).filter(|&index| tables.port_state(index).is_ok_and(|state| state.is_some()));
+        let ports: BTreeSet<u32> = tables
+            .ports()?
+            .into_iter()
+            .map(|(index, _)| index)
+            .collect();
+        assert_eq!(with_state.collect::<BTreeSet<_>>(), ports);
+        let underlays = tables.underlays()?.into_iter().map(|(index, _)| index);
+        let attachments = plane.attachments()?.into_iter();
+        let held = attachments
+            .filter(|held| held.role != Role::Agent)
+            .map(|held| held.ifindex);
+        Ok([ports, underlays.collect(), held.collect()])
+    })?
+}
+
+#[test]
+fn nothing_in_the_kernel_names_a_device_that_is_gone() {
+    in_lab("litter", |lab| {
+        let mut stage = Stage::new(lab, 2, |own| {
+            let settings = mesh_settings(Family::Ipv4, own, 2);
+            settings.port("tap1", guest(11)).port("veth1", guest(12))
+        })?;
+        for killed_before in [false, true] {
+            let site = stage.site(1)?;
+            let host = site.host.clone();
+            let tap = host.tap_guest("tap1", guest(11))?;
+            let veth = host.namespace_guest(Station::new("veth1", guest(12)).mtu(1500))?;
+            ask::until(&host, "three ports forward", |status| status.ports == 3)?;
+            if killed_before {
+                site.agent.kill();
+            }
+            drop(tap);
+            drop(veth);
+            if killed_before {
+                host.run("ip link delete eth0".split(' '))?;
+                site.agent.restart()?;
+            }
+            ask::until(&host, "one port forwards", |status| status.ports == 1)?;
+            site.agent.kill();
+            let port = BTreeSet::from([index_of(&host, PORT)?]);
+            let underlay: BTreeSet<u32> = index_of(&host, "eth0").into_iter().collect();
+            assert_eq!(underlay.is_empty(), killed_before);
+            let programs = &port | &underlay;
+            assert_eq!(named_in_the_kernel(&host)?, [port, underlay, programs]);
+            site.agent.restart()?;
         }
         Ok(())
     });
