@@ -163,6 +163,9 @@ impl Builder<'_> {
             "ipv6" => ordinary::ipv6(&mut words, &inside)?.into(),
             "udp" => ordinary::udp(&mut words, &inside)?.into(),
             "tcp" => ordinary::tcp(&mut words, &inside)?.into(),
+            "fragment" => ordinary::fragment(&mut words)?.into(),
+            "neighbour" => ordinary::neighbour(&mut words, &inside)?.into(),
+            "vxlan" => tunnel::vxlan(&mut words)?.into(),
             "geneve" => tunnel::geneve(&mut words, &inside)?.into(),
             "option" => tunnel::option(&mut words, &inside)?,
             "probe" => tunnel::probe(&mut words)?,
@@ -231,10 +234,13 @@ impl Builder<'_> {
     }
 }
 
-/// `payload N`: bytes that tell their place.
+/// `payload N [seed=N]`: bytes that tell their place.
 fn pattern(words: &mut Words<'_>) -> Result<Vec<u8>> {
     let bytes: usize = usize::try_from(number(words.next_plain().context("how many?")?)?)?;
-    Ok((0..bytes).map(|place| (place % 251) as u8).collect())
+    let seed: usize = words.number("seed", 0)?;
+    Ok((seed..seed + bytes)
+        .map(|place| (place % 251) as u8)
+        .collect())
 }
 
 /// `bytes 01 02 ff`.

@@ -3,7 +3,9 @@
 //! Who is who ([`actor`]); a frame in words to bytes ([`build`]) and back ([`decode`], [`diff`]);
 //! a test vector ([`vector`]), its tables ([`world`]), who runs it ([`runner`], [`heap`]) and
 //! whether it did what it says ([`judge`], [`books`]). For tests of properties: what rules mean,
-//! the slow way ([`linear`]), and rules and frames by chance ([`chance`]).
+//! the slow way ([`linear`]), and rules and frames by chance ([`chance`]). For frames that a NIC has
+//! still to finish: what is to be done about them ([`finish`]), and whether every length and
+//! checksum of a frame is right ([`sound`]).
 
 pub mod actor;
 pub mod books;
@@ -11,13 +13,16 @@ pub mod build;
 pub mod chance;
 pub mod decode;
 pub mod diff;
+pub mod finish;
 pub mod flow_port;
+mod headers;
 pub mod heap;
 pub mod judge;
 pub mod linear;
 mod observed;
 mod ordinary;
 pub mod runner;
+pub mod sound;
 pub mod stage;
 mod tunnel;
 pub mod vector;

@@ -5,8 +5,9 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use etherparse::{
-    ArpHardwareId, ArpOperation, ArpPacket, EtherType, Ethernet2Header, IpFragOffset, IpNumber,
-    Ipv4Header, Ipv4Options, Ipv6Header, SingleVlanHeader, TcpHeader, UdpHeader, VlanId, VlanPcp,
+    ArpHardwareId, ArpOperation, ArpPacket, EtherType, Ethernet2Header, Icmpv6Header, Icmpv6Type,
+    IpFragOffset, IpNumber, Ipv4Header, Ipv4Options, Ipv6FragmentHeader, Ipv6Header,
+    SingleVlanHeader, TcpHeader, UdpHeader, VlanId, VlanPcp,
 };
 
 use crate::actor;
@@ -75,6 +76,8 @@ fn protocol(words: &mut Words<'_>, inside: &Inside<'_>) -> Result<IpNumber> {
     Ok(match inside.next_kind() {
         "udp" => IpNumber::UDP,
         "tcp" => IpNumber::TCP,
+        "neighbour" => IpNumber::IPV6_ICMP,
+        "fragment" => IpNumber::IPV6_FRAGMENTATION_HEADER,
         _ => bail!("what follows? `protocol=` says it"),
     })
 }
@@ -122,6 +125,34 @@ pub fn ipv6(words: &mut Words<'_>, inside: &Inside<'_>) -> Result<Vec<u8>> {
     if let Some(version) = words.value("version") {
         bytes[0] = bytes[0] & 0x0f | u8::try_from(number(version)?)? << 4;
     }
+    Ok(bytes)
+}
+
+/// `fragment PROTOCOL [mf] [offset=N] [id=N]`: what IPv6 has in place of IPv4's fields.
+pub fn fragment(words: &mut Words<'_>) -> Result<Vec<u8>> {
+    let protocol = number(words.next_plain().context("of what?")?)?;
+    let header = Ipv6FragmentHeader {
+        next_header: IpNumber(u8::try_from(protocol)?),
+        fragment_offset: IpFragOffset::try_new(words.number("offset", 0)?)?,
+        more_fragments: words.flag("mf"),
+        identification: words.number("id", 0)?,
+    };
+    Ok(header.to_bytes().to_vec())
+}
+
+/// `neighbour a -> b`: a asks over IPv6 for the Ethernet address of b.
+pub fn neighbour(words: &mut Words<'_>, inside: &Inside<'_>) -> Result<Vec<u8>> {
+    let (asker, wanted) = words.pair()?;
+    // RFC 4861: the option 1 with a length of one times 8 bytes is the asker's link-layer address.
+    let mut body = actor::ipv6(wanted)?.octets().to_vec();
+    body.extend([1, 1]);
+    body.extend(actor::mac(asker)?.0);
+    let Ends::V6(from, to) = ends(inside)? else {
+        bail!("neighbours are asked for over IPv6");
+    };
+    let header = Icmpv6Header::with_checksum(Icmpv6Type::NeighborSolicitation, from, to, &body)?;
+    let mut bytes = header.to_bytes().to_vec();
+    bytes.extend(body);
     Ok(bytes)
 }
 
@@ -186,11 +217,17 @@ fn inside_tunnel<'a>(inside: &Inside<'a>) -> Result<&'a [u8]> {
     inside.bytes.get(headers..).context("no frame inside")
 }
 
-/// `tcp a -> b`
+/// `tcp a -> b [sequence=N] [acknowledges=N] [push]`
 pub fn tcp(words: &mut Words<'_>, inside: &Inside<'_>) -> Result<Vec<u8>> {
     let (source, destination) = words.pair()?;
     let port = |word| Ok::<u16, anyhow::Error>(u16::try_from(number(word)?)?);
-    let mut header = TcpHeader::new(port(source)?, port(destination)?, 1, 1024);
+    let sequence = words.number("sequence", 1)?;
+    let mut header = TcpHeader::new(port(source)?, port(destination)?, sequence, 1024);
+    if let Some(text) = words.value("acknowledges") {
+        header.ack = true;
+        header.acknowledgment_number = u32::try_from(number(text)?)?;
+    }
+    header.psh = words.flag("push");
     header.checksum = match ends(inside)? {
         Ends::V4(a, b) => header.calc_checksum_ipv4_raw(a, b, inside.bytes)?,
         Ends::V6(a, b) => header.calc_checksum_ipv6_raw(a, b, inside.bytes)?,

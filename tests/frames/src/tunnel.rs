@@ -40,6 +40,13 @@ pub fn geneve(words: &mut Words<'_>, inside: &Inside<'_>) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// `vxlan N`: the tunnel of RFC 7348, with its network's number.
+pub fn vxlan(words: &mut Words<'_>) -> Result<Vec<u8>> {
+    let network = number(words.next_plain().context("which network?")?)?;
+    let [_, a, b, c] = u32::try_from(network)?.to_be_bytes();
+    Ok(vec![0x08, 0, 0, 0, a, b, c, 0])
+}
+
 /// How many words of options follow a Geneve header, and the kind of the layer after them.
 fn options_words<'a>(inside: &Inside<'a>) -> Result<(usize, Option<&'a str>)> {
     let mut total = 0;
