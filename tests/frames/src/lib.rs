@@ -4,8 +4,8 @@
 //! a test vector ([`vector`]), its tables ([`world`]), who runs it ([`runner`], [`heap`]) and
 //! whether it did what it says ([`judge`], [`books`]). For tests of properties: what rules mean,
 //! the slow way ([`linear`]), and rules and frames by chance ([`chance`]). For frames that a NIC has
-//! still to finish: what is to be done about them ([`finish`]), and whether every length and
-//! checksum of a frame is right ([`sound`]).
+//! still to finish: what is to be done about them ([`finish`]), what TCP segments carry however they
+//! were cut ([`stream`]), and whether every length and checksum of a frame is right ([`sound`]).
 
 pub mod actor;
 pub mod books;
@@ -24,6 +24,7 @@ mod ordinary;
 pub mod runner;
 pub mod sound;
 pub mod stage;
+pub mod stream;
 mod tunnel;
 pub mod vector;
 mod words;

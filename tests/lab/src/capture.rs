@@ -22,6 +22,11 @@ const FRAME_BYTES_MAX: &str = "9216";
 /// Room for frames that wait for tcpdump, each in a slot of the largest size: some 7,000.
 const BUFFER_KIB: &str = "65536";
 
+/// A file begins with this much, in the byte order of who wrote it (pcap-savefile(5)).
+const FILE_HEADER_BYTES: usize = 24;
+/// A frame with this much: two numbers of time, how much was kept and how much there was.
+const RECORD_HEADER_BYTES: usize = 16;
+
 /// A recording under way.
 #[derive(Debug)]
 pub struct Capture {
@@ -112,6 +117,30 @@ impl Recording {
             .arg(&self.file)
             .args(options);
         Ok(process::attempt(&mut command)?.successful()?.stdout)
+    }
+
+    /// The frames that passed, from their destination address on.
+    ///
+    /// # Errors
+    ///
+    /// Where more passed than tcpdump could take, or one was longer than it keeps.
+    pub fn frames(&self) -> Result<Vec<Vec<u8>>> {
+        ensure!(self.missed == 0, "tcpdump missed {} frames", self.missed);
+        let bytes = fs::read(&self.file)?;
+        let mut rest = bytes.get(FILE_HEADER_BYTES..).context("no pcap file")?;
+        let mut frames = Vec::new();
+        while let Some((header, after)) = rest.split_first_chunk::<RECORD_HEADER_BYTES>() {
+            let [.., k0, k1, k2, k3, p0, p1, p2, p3] = *header;
+            let kept = u32::from_ne_bytes([k0, k1, k2, k3]);
+            let passed = u32::from_ne_bytes([p0, p1, p2, p3]);
+            ensure!(kept == passed, "{kept} of {passed} bytes were kept");
+            let (frame, after) = after
+                .split_at_checked(usize::try_from(kept)?)
+                .context("the recording ends in the middle of a frame")?;
+            frames.push(frame.to_vec());
+            rest = after;
+        }
+        Ok(frames)
     }
 
     /// The number of frames that passed.

@@ -1,8 +1,8 @@
 //! How does a test use a whole IP stack as a guest, without booting one?
 //!
-//! A namespace with `eth0`, whose other end is a port in the host. Its offloads are off, since
-//! frames that XDP redirects lose what an offload left undone; GRO is on, since a veth takes
-//! redirected frames only where its peer has NAPI.
+//! A namespace with `eth0`, whose other end is a port in the host. Its offloads are off unless its
+//! station says otherwise, since frames that XDP redirects lose what an offload left undone; GRO
+//! is on, since a veth takes redirected frames only where its peer has NAPI.
 
 use std::fs;
 use std::ops::Deref;
@@ -14,8 +14,8 @@ use crate::host::Host;
 use crate::namespace::Namespace;
 use crate::station::Station;
 
-/// What a NIC could do for the guest and must not: each leaves work in metadata that an XDP
-/// program cannot pass on.
+/// What a NIC could do for the guest: each leaves work in metadata that an XDP program cannot pass
+/// on.
 const OFFLOADS_OFF: &str = "tx off sg off tso off gso off txvlan off rxvlan off";
 
 /// A guest that is a network namespace. Commands run in it are the guest's.
@@ -41,7 +41,8 @@ impl NamespaceGuest {
             namespace.path().display()
         )))?;
         host.silence(port)?;
-        namespace.run(words(&format!("ethtool -K eth0 {OFFLOADS_OFF} gro on")))?;
+        let offloads = if station.offloads { "" } else { OFFLOADS_OFF };
+        namespace.run(words(&format!("ethtool -K eth0 gro on {offloads}")))?;
         for address in &station.addresses {
             let nodad = if address.contains(':') { "nodad" } else { "" };
             namespace.run(words(&format!("ip address add {address} dev eth0 {nodad}")))?;

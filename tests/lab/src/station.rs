@@ -16,10 +16,13 @@ pub struct Station {
     pub addresses: Vec<String>,
     /// The guest's largest IP packet, in bytes.
     pub mtu: u32,
+    /// Whether it leaves work to its NIC: checksums, cutting, tags.
+    pub offloads: bool,
 }
 
 impl Station {
-    /// A guest without IP addresses, with an MTU of 1400 bytes: what fits any tunnel over 1500.
+    /// A guest without IP addresses, with an MTU of 1400 bytes: what fits any tunnel over 1500. It
+    /// leaves no work to its NIC.
     #[must_use]
     pub fn new(port: &str, mac: Mac) -> Self {
         Self {
@@ -27,6 +30,7 @@ impl Station {
             mac,
             addresses: Vec::new(),
             mtu: 1400,
+            offloads: false,
         }
     }
 
@@ -41,6 +45,13 @@ impl Station {
     #[must_use]
     pub fn mtu(mut self, mtu: u32) -> Self {
         self.mtu = mtu;
+        self
+    }
+
+    /// Leaves work to its NIC: for ports that can do it, or tell those that can.
+    #[must_use]
+    pub const fn offloading(mut self) -> Self {
+        self.offloads = true;
         self
     }
 }

@@ -9,7 +9,8 @@
 //! The bridge's ends have GRO on, which gives them NAPI: without it (or a program of their own)
 //! the frames that XDP redirects to them would be lost, uncounted. Their transmit offloads are
 //! off, so that what reaches a host is what a wire would bring: no frame larger than the MTU,
-//! and no checksum left to be filled in.
+//! and no checksum left to be filled in. With [`UnderlaySettings::offloads`] they stay on: then
+//! frames cross that a NIC with every offload would only cut at its far side.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::Deref;
@@ -28,7 +29,10 @@ use crate::namespace::Namespace;
 /// The bridge, in the underlay's namespace.
 const BRIDGE: &str = "bridge";
 /// What the bridge's end of each cable does, in the words of ethtool.
-const CABLE_FEATURES: &str = "gro on tx off tso off gso off txvlan off";
+const WIRE_FEATURES: &str = "gro on tx off tso off gso off txvlan off \
+    tx-udp-segmentation off tx-udp_tnl-segmentation off tx-udp_tnl-csum-segmentation off";
+/// The same where the cable carries frames that are many, and unfinished ones.
+const OFFLOADING_FEATURES: &str = "gro on txvlan off";
 
 /// What an underlay offers.
 #[derive(Clone, Copy, Debug)]
@@ -39,15 +43,18 @@ pub struct UnderlaySettings {
     pub ipv4: bool,
     /// Whether hosts get an IPv6 address.
     pub ipv6: bool,
+    /// Whether frames cross it as they leave a host, however large and unfinished.
+    pub offloads: bool,
 }
 
 impl Default for UnderlaySettings {
-    /// 1500 bytes, both families.
+    /// 1500 bytes, both families, as on a wire.
     fn default() -> Self {
         Self {
             mtu: 1500,
             ipv4: true,
             ipv6: true,
+            offloads: false,
         }
     }
 }
@@ -166,7 +173,12 @@ impl Underlay {
             target.display()
         )))?;
         bridge::add_port(self, BRIDGE, port)?;
-        self.run(words(&format!("ethtool -K {port} {CABLE_FEATURES}")))?;
+        let features = if self.settings.offloads {
+            OFFLOADING_FEATURES
+        } else {
+            WIRE_FEATURES
+        };
+        self.run(words(&format!("ethtool -K {port} {features}")))?;
         host.run(["ip", "link", "set", device, "up"])?;
         if let Some(address) = uplink.ipv4 {
             host.run(words(&format!("ip address add {address}/24 dev {device}")))?;

@@ -112,6 +112,10 @@ fn a_capture_shows_what_passed() {
             let recording = capture.stop()?;
             let text = recording.decode(&["-nn"])?;
             assert_eq!(recording.count()?, 2, "{text}");
+            let frames = recording.frames()?;
+            let types: Vec<_> = frames.iter().map(|frame| frame.get(12..14)).collect();
+            assert_eq!(types, [Some([8, 0].as_slice()); 2], "{text}");
+            assert_eq!(frames.first().map(Vec::len), Some(98), "{text}");
             assert!(
                 text.contains("10.0.0.1 > 10.0.0.2: ICMP echo request"),
                 "{text}"
