@@ -2,13 +2,14 @@
 //! questions about it.
 //!
 //! The modules, in the order in which the loop meets them: what is wanted (`settings`, `model`),
-//! what is (`world`), how the one becomes the other (`act`), the kernel side (`dataplane`), who
+//! what is (`world`), how the one becomes the other (`act`), the kernel side (`dataplane`), what is better (`decide`), who
 //! asks (`api`).
 
 pub mod act;
 pub mod agent;
 pub mod api;
 pub mod dataplane;
+pub mod decide;
 pub mod model;
 pub mod overlay;
 pub mod settings;

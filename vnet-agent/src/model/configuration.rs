@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::door::DoorChoice;
 use super::host::{Device, Host};
 use super::{DeviceMatch, Link, Network, Port, Rule};
 
@@ -60,6 +61,9 @@ pub struct Underlay {
     pub on: UnderlayMatch,
     /// The UDP port of Geneve, the same on every host (RFC 8926: 6081).
     pub udp_port: u16,
+    /// By which door its packets come in.
+    #[serde(default)]
+    pub door: DoorChoice,
 }
 
 /// The UDP port of Geneve (RFC 8926, section 3.3).
@@ -67,7 +71,11 @@ pub const UDP_PORT_DEFAULT: u16 = 6081;
 
 impl fmt::Display for Underlay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, UDP port {}", self.on, self.udp_port)
+        write!(f, "{}, UDP port {}", self.on, self.udp_port)?;
+        match self.door {
+            DoorChoice::Auto => Ok(()),
+            forced => write!(f, ", door {forced}"),
+        }
     }
 }
 

@@ -54,6 +54,33 @@ pub struct Device {
     /// The XDP program on it when the kernel last spoke of the device. The kernel does not speak
     /// up when a program comes or goes: to know for certain, ask again.
     pub xdp: Option<Xdp>,
+    /// What it can do with frames, and what its guest has asked for.
+    pub abilities: Abilities,
+}
+
+/// What a device can do with frames. On a tap, what its guest has asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Abilities {
+    /// Frames to and from its process carry a `virtio_net_hdr`: the guest may leave checksums and
+    /// segmentation to others (taps only).
+    pub vnet_header: bool,
+    /// It takes frames whose checksum is not finished.
+    pub checksums: bool,
+    /// It takes frames that are still to be cut into segments.
+    pub segments: bool,
+    /// Whether its driver runs XDP programs itself; unknown before Linux 6.3.
+    pub native_xdp: Option<bool>,
+    /// Whether it takes frames that XDP programs redirect into it; unknown likewise.
+    pub takes_redirects: Option<bool>,
+    /// A veth whose other end is in another network namespace.
+    pub is_elsewhere: bool,
+}
+
+impl Abilities {
+    /// Whether its guest has asked for anything that a plain frame does not have.
+    pub const fn offloads(&self) -> bool {
+        self.checksums || self.segments
+    }
 }
 
 /// What sort of device it is, as far as the agent cares.
@@ -273,6 +300,7 @@ mod tests {
             kind: DeviceKind::Tap,
             master: None,
             xdp: None,
+            abilities: Abilities::default(),
         }
     }
 

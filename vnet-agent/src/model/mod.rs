@@ -6,6 +6,7 @@
 pub mod attachment;
 pub mod configuration;
 pub mod diff;
+pub mod door;
 mod edit;
 mod effective;
 pub mod host;

@@ -152,6 +152,7 @@ pub fn next_hop(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::host::Abilities;
 
     const THERE: Mac = Mac([2, 0, 0, 0, 0, 9]);
 
@@ -167,6 +168,7 @@ mod tests {
             kind: DeviceKind::Hardware,
             master: None,
             xdp: None,
+            abilities: Abilities::default(),
         };
         let loopback = Device {
             index: 1,

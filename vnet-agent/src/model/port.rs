@@ -5,6 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use vnet_common::addr::Mac;
 
+use super::door::DoorChoice;
+
 /// A device, or a family of devices, that the frames of VMs come in on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,6 +24,9 @@ pub struct Port {
     pub slow_path_rate: u32,
     /// Frames that it may send there at once; at most [`BURST_SECONDS_MAX`] seconds' worth.
     pub slow_path_burst: u32,
+    /// By which door its frames come in.
+    #[serde(default)]
+    pub door: DoorChoice,
 }
 
 impl fmt::Display for Port {
@@ -31,6 +36,7 @@ impl fmt::Display for Port {
             network,
             addresses,
             set_mtu,
+            door,
             ..
         } = self;
         let mtu = if *set_mtu { "" } else { ", MTU left alone" };
@@ -38,7 +44,11 @@ impl fmt::Display for Port {
         write!(
             f,
             "{device} in {network}, addresses {addresses}, slow path {rate}/s and {burst} at once{mtu}"
-        )
+        )?;
+        match door {
+            DoorChoice::Auto => Ok(()),
+            forced => write!(f, ", door {forced}"),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use vnet_common::addr::{Cookie, Mac, NetworkId};
 use vnet_common::rule::{Destination, Source};
 
 use super::configuration::{Limits, Underlay, UnderlayMatch};
+use super::door::DoorChoice;
 use super::{
     Addresses, Configuration, DeviceMatch, Flooding, Link, Network, Port, Rule, RuleOrigin, Target,
 };
@@ -24,6 +25,7 @@ pub(crate) fn host_one() -> Configuration {
         underlay: Underlay {
             on: UnderlayMatch::Address(IpAddr::from([10, 0, 0, 1])),
             udp_port: 6081,
+            door: DoorChoice::Auto,
         },
         networks: vec![network("blue", 7), network("green", 8)],
         ports: vec![
@@ -74,6 +76,7 @@ pub(crate) fn port(device: DeviceMatch, network: &str, addresses: Addresses) -> 
         set_mtu: true,
         slow_path_rate: 2000,
         slow_path_burst: 1000,
+        door: DoorChoice::Auto,
     }
 }
 
@@ -137,6 +140,7 @@ pub(crate) fn some_configuration() -> impl Strategy<Value = Configuration> {
     let underlay = select(vec![6081, 6082]).prop_map(|udp_port| Underlay {
         on: UnderlayMatch::Device("eth0".into()),
         udp_port,
+        door: DoorChoice::Auto,
     });
     (underlay, networks, ports, links, rules, limits).prop_map(
         |(underlay, networks, ports, links, rules, limits)| Configuration {
@@ -171,12 +175,18 @@ fn some_port(device: DeviceMatch) -> impl Strategy<Value = Port> {
         Just(Addresses::Learn),
         subsequence(vec![GUEST_ONE, GUEST_TWO], 1..=2).prop_map(Addresses::Only),
     ];
-    (select(vec!["blue", "green"]), addresses, any::<bool>()).prop_map(
-        move |(network, addresses, set_mtu)| Port {
-            set_mtu,
-            ..port(device.clone(), network, addresses)
-        },
+    let door = select(vec![DoorChoice::Auto, DoorChoice::Xdp, DoorChoice::Tc]);
+    (
+        select(vec!["blue", "green"]),
+        addresses,
+        any::<bool>(),
+        door,
     )
+        .prop_map(move |(network, addresses, set_mtu, door)| Port {
+            set_mtu,
+            door,
+            ..port(device.clone(), network, addresses)
+        })
 }
 
 pub(crate) fn some_link(name: &'static str) -> impl Strategy<Value = Link> {

@@ -191,6 +191,7 @@ mod tests {
 
     use super::*;
     use crate::model::configuration::{Limits, Underlay, UnderlayMatch};
+    use crate::model::door::DoorChoice;
     use crate::model::{Addresses, DeviceMatch, Link, Network, Port, RuleOrigin};
 
     const GUEST_ONE: Mac = Mac([2, 0, 0, 0, 0, 1]);
@@ -205,6 +206,7 @@ mod tests {
             set_mtu: true,
             slow_path_rate: 2000,
             slow_path_burst: 1000,
+            door: DoorChoice::Auto,
         }
     }
 
@@ -237,6 +239,7 @@ mod tests {
             underlay: Underlay {
                 on: UnderlayMatch::Device("eth0".into()),
                 udp_port: 6081,
+                door: DoorChoice::Auto,
             },
             networks: vec![
                 Network {

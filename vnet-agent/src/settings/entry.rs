@@ -12,6 +12,7 @@ use vnet_common::rule::{Destination, Source};
 
 use super::read::{Read, Reader, Section, Wrong, number, other_kind, text, truth};
 use crate::model::configuration::{Limits, UDP_PORT_DEFAULT, Underlay, UnderlayMatch};
+use crate::model::door::DoorChoice;
 use crate::model::port::{SLOW_PATH_BURST_DEFAULT, SLOW_PATH_MAX, SLOW_PATH_RATE_DEFAULT};
 use crate::model::problem::{Item, Place};
 use crate::model::suggest::suggestion;
@@ -42,9 +43,10 @@ pub(super) fn underlay(document: &DeTable<'_>, reader: &mut Reader) -> Underlay 
     let mut underlay = Underlay {
         on: UnderlayMatch::Device(String::new()),
         udp_port: UDP_PORT_DEFAULT,
+        door: DoorChoice::Auto,
     };
     let at = |key| Place::new(Item::Underlay, key);
-    let keys = ["device", "address", "udp_port"];
+    let keys = ["device", "address", "udp_port", "door"];
     let Some(section) = reader.section(document, Item::Underlay, &keys) else {
         if !document.contains_key("underlay") {
             let cure = "add [underlay] with device = \"eth0\", the device that the other hosts are reached by";
@@ -79,6 +81,7 @@ pub(super) fn underlay(document: &DeTable<'_>, reader: &mut Reader) -> Underlay 
     });
     let port = port.or(UDP_PORT_DEFAULT.into());
     underlay.udp_port = u16::try_from(port).unwrap_or(UDP_PORT_DEFAULT);
+    underlay.door = reader.read(section, "door", door).or(DoorChoice::Auto);
     underlay
 }
 
@@ -118,6 +121,7 @@ pub(super) fn ports(document: &DeTable<'_>, reader: &mut Reader) -> Vec<Port> {
         "set_mtu",
         "slow_path_rate",
         "slow_path_burst",
+        "door",
     ];
     let sections = reader.sections(document, Item::Port, &keys);
     sections
@@ -144,7 +148,20 @@ fn port(section: Section<'_>, reader: &mut Reader) -> Port {
         set_mtu: set_mtu.or(true),
         slow_path_rate: rate,
         slow_path_burst: burst.or(burst_default),
+        door: reader.read(section, "door", door).or(DoorChoice::Auto),
     }
+}
+
+fn door(value: &DeValue<'_>) -> Result<DoorChoice, Wrong> {
+    let word = text(value, "\"auto\"")?;
+    let known = [DoorChoice::Auto, DoorChoice::Xdp, DoorChoice::Tc];
+    known
+        .into_iter()
+        .find(|door| door.to_string() == word)
+        .ok_or_else(|| {
+            let cure = "write \"auto\", or force one: \"xdp\", \"tc\"";
+            wrong(format!("{word:?} is no door"), cure)
+        })
 }
 
 fn device(section: Section<'_>, reader: &mut Reader) -> DeviceMatch {

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::configuration::{Limits, Underlay, UnderlayMatch};
+use crate::model::door::DoorChoice;
 use crate::model::sample::{self, GUEST_ONE, GUEST_TWO};
 use crate::model::{Addresses, DeviceMatch, Flooding, Link, Port, Rule, RuleOrigin, Target};
 use vnet_common::addr::Cookie;
@@ -59,6 +60,7 @@ count_refused = false
 [underlay]
 address = "10.0.0.1"
 udp_port = 6082
+door = "tc"
 
 [[network]]
 name = "blue"
@@ -75,6 +77,7 @@ addresses = ["52:54:00:00:00:01", "52-54-00-00-00-02"]
 set_mtu = false
 slow_path_rate = 100
 slow_path_burst = 400
+door = "xdp"
 
 [[port]]
 pattern = "tap-green-*"
@@ -146,6 +149,7 @@ fn a_file_that_says_everything_is_understood() {
         underlay: Underlay {
             on: UnderlayMatch::Address(std::net::IpAddr::from([10, 0, 0, 1])),
             udp_port: 6082,
+            door: DoorChoice::Tc,
         },
         networks: vec![
             sample::network("blue", 7),
@@ -156,6 +160,7 @@ fn a_file_that_says_everything_is_understood() {
                 set_mtu: false,
                 slow_path_rate: 100,
                 slow_path_burst: 400,
+                door: DoorChoice::Xdp,
                 ..sample::port(
                     DeviceMatch::Name("tap0".into()),
                     "blue",
@@ -272,7 +277,7 @@ fn a_right_file_is_summed_up_with_its_effective_values() {
   pins       /sys/fs/bpf/other
   state      /var/lib/other
   slow path  other-slow
-  underlay   address 10.0.0.1, UDP port 6082
+  underlay   address 10.0.0.1, UDP port 6082, door tc
   networks   2
   ports      2
   links      2
@@ -387,6 +392,8 @@ fn some_value() -> impl Strategy<Value = String> {
         "to-two",
         "",
         "always",
+        "auto",
+        "xdp",
     ];
     let text = || prop::sample::select(texts.to_vec()).prop_map(|text| format!("{text:?}"));
     prop_oneof![
@@ -425,6 +432,7 @@ fn some_line() -> impl Strategy<Value = String> {
         "slow_path_rate",
         "slow_path_burst",
         "slow_path_device",
+        "door",
     ];
     let sections = [
         "agent", "underlay", "network", "port", "link", "rule", "limits",

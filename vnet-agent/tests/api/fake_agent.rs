@@ -389,6 +389,7 @@ fn configuration() -> Configuration {
         underlay: Underlay {
             on: UnderlayMatch::Device("eth0".into()),
             udp_port: 6081,
+            door: vnet_agent::model::door::DoorChoice::Auto,
         },
         networks: vec![Network {
             name: "blue".into(),

@@ -16,7 +16,8 @@ use super::order::{Step, apply, steps};
 use super::{Desired, Image, Surroundings, desired};
 use crate::model::attachment::{Attachment, Role};
 use crate::model::configuration::{Limits, Underlay, UnderlayMatch};
-use crate::model::host::{Address, Device, DeviceKind, Host, Scope};
+use crate::model::door::DoorChoice;
+use crate::model::host::{Abilities, Address, Device, DeviceKind, Host, Scope};
 use crate::model::next_hop::{NextHop, NoNextHop};
 use crate::model::sample::{GUEST_ONE, GUEST_TWO, network, port, some_link, some_target};
 use crate::model::{Addresses, Configuration, DeviceMatch, PortDevice, Rule, RuleOrigin};
@@ -41,6 +42,7 @@ fn host(taps: &[&str], mtu: u32) -> Host {
             kind,
             master: None,
             xdp: None,
+            abilities: Abilities::default(),
         };
         host.devices.insert(index, device);
     };
@@ -108,6 +110,7 @@ fn some_configuration() -> impl Strategy<Value = Configuration> {
             underlay: Underlay {
                 on: UnderlayMatch::Device("eth0".into()),
                 udp_port: 6081,
+                door: DoorChoice::Auto,
             },
             networks: networks
                 .into_iter()

@@ -22,7 +22,7 @@ use netlink_packet_route::route::{
 };
 use vnet_common::addr::Mac;
 
-use crate::model::host::{Address, Device, DeviceKind, Scope, Xdp};
+use crate::model::host::{Abilities, Address, Device, DeviceKind, Scope, Xdp};
 use crate::model::next_hop::{Neighbour, NeighbourKey, NeighbourState, Route};
 
 /// The number in a neighbour's `protocol` field (kernel 5.0) that says that we keep it fresh.
@@ -32,6 +32,8 @@ pub(super) const OUR_PROTOCOL: RouteProtocol = RouteProtocol::Other(118);
 /// `IFLA_TUN_TYPE` (linux/if_link.h) and its value for a tap.
 const TUN_TYPE: u16 = 3;
 const TUN_TYPE_TAP: u8 = 2;
+/// `IFLA_TUN_VNET_HDR` (linux/if_link.h).
+const TUN_VNET_HEADER: u16 = 5;
 
 /// A device; none where the message is about something else, such as a bridge's view of a port.
 pub(super) fn device(message: &LinkMessage) -> Option<Device> {
@@ -51,6 +53,7 @@ pub(super) fn device(message: &LinkMessage) -> Option<Device> {
         kind: DeviceKind::Hardware,
         master: None,
         xdp: None,
+        abilities: Abilities::default(),
     };
     for attribute in &message.attributes {
         match attribute {
@@ -59,7 +62,12 @@ pub(super) fn device(message: &LinkMessage) -> Option<Device> {
             LinkAttribute::MaxMtu(max) => device.mtu_max = (*max != 0).then_some(*max),
             LinkAttribute::Address(bytes) if ethernet => device.mac = mac(bytes),
             LinkAttribute::Controller(index) => device.master = (*index != 0).then_some(*index),
-            LinkAttribute::LinkInfo(infos) => device.kind = kind(infos),
+            LinkAttribute::LinkInfo(infos) => {
+                device.kind = kind(infos);
+                device.abilities.vnet_header = is_of_tun(infos, TUN_VNET_HEADER, 1);
+            }
+            // The kernel names the other end's namespace where it is not this one.
+            LinkAttribute::LinkNetNsId(_) => device.abilities.is_elsewhere = true,
             LinkAttribute::Xdp(attributes) => device.xdp = xdp(attributes),
             _ => {}
         }
@@ -72,31 +80,36 @@ pub(super) fn device(message: &LinkMessage) -> Option<Device> {
 
 fn kind(infos: &[LinkInfo]) -> DeviceKind {
     let mut kind = DeviceKind::Hardware;
-    let mut tap = false;
     for info in infos {
         match info {
             LinkInfo::Kind(InfoKind::Tun) => kind = DeviceKind::Tun,
             LinkInfo::Kind(InfoKind::Veth) => kind = DeviceKind::Veth,
             LinkInfo::Kind(InfoKind::Bridge) => kind = DeviceKind::Bridge,
             LinkInfo::Kind(other) => kind = DeviceKind::Other(other.to_string()),
-            LinkInfo::Data(InfoData::Tun(data)) => {
-                tap = data.iter().any(|attribute| {
-                    let InfoTun::Other(attribute) = attribute else {
-                        return false;
-                    };
-                    let mut value = vec![0; attribute.value_len()];
-                    attribute.emit_value(&mut value);
-                    attribute.kind() == TUN_TYPE && value == [TUN_TYPE_TAP]
-                });
-            }
             _ => {}
         }
     }
-    if tap && kind == DeviceKind::Tun {
+    if kind == DeviceKind::Tun && is_of_tun(infos, TUN_TYPE, TUN_TYPE_TAP) {
         DeviceKind::Tap
     } else {
         kind
     }
+}
+
+/// Whether the tun driver says this of the device.
+fn is_of_tun(infos: &[LinkInfo], wanted: u16, expected: u8) -> bool {
+    let data = infos.iter().find_map(|info| match info {
+        LinkInfo::Data(InfoData::Tun(data)) => Some(data),
+        _ => None,
+    });
+    data.into_iter().flatten().any(|attribute| {
+        let InfoTun::Other(attribute) = attribute else {
+            return false;
+        };
+        let mut value = vec![0; attribute.value_len()];
+        attribute.emit_value(&mut value);
+        attribute.kind() == wanted && value == [expected]
+    })
 }
 
 fn xdp(attributes: &[LinkXdp]) -> Option<Xdp> {
@@ -262,6 +275,22 @@ mod tests {
         };
         assert_eq!(info(TUN_TYPE_TAP), Some(DeviceKind::Tap));
         assert_eq!(info(1), Some(DeviceKind::Tun));
+    }
+
+    #[test]
+    fn what_a_guest_may_ask_for_and_where_a_cable_ends_are_told() {
+        let tun = |kind: u16, value: u8| {
+            let data = InfoTun::Other(DefaultNla::new(kind, vec![value]));
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::Kind(InfoKind::Tun),
+                LinkInfo::Data(InfoData::Tun(vec![data])),
+            ])
+        };
+        let abilities = |attribute| device(&link(vec![attribute])).unwrap().abilities;
+        assert!(abilities(tun(TUN_VNET_HEADER, 1)).vnet_header);
+        assert!(!abilities(tun(TUN_VNET_HEADER, 0)).vnet_header);
+        assert!(!abilities(tun(TUN_TYPE, 1)).vnet_header);
+        assert!(abilities(LinkAttribute::LinkNetNsId(0)).is_elsewhere);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! its socket, so that no storm of events can cost an answer. The socket of events belongs to the
 //! [`Watcher`], which turns what it hears into snapshots of the host ([`crate::model::host`]).
 
+mod abilities;
 mod decode;
 mod events;
 mod neighbours;

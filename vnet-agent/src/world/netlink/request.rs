@@ -25,10 +25,11 @@ use netlink_proto::ConnectionHandle;
 use netlink_sys::{AsyncSocket, SocketAddr, protocols::NETLINK_ROUTE};
 use rtnetlink::LinkUnspec;
 
+use super::abilities::Asker;
 use super::decode;
 use super::events::event;
 use super::view::Event;
-use crate::model::host::Device;
+use crate::model::host::{Change, Device};
 use crate::model::next_hop::{Neighbour, NeighbourKey, Route};
 
 /// Longer than any answer takes, a dump of a large host included.
@@ -102,6 +103,7 @@ fn cure(error: &io::Error) -> &'static str {
 #[derive(Clone, Debug)]
 pub struct Requests {
     connection: Arc<Mutex<ConnectionHandle<RouteNetlinkMessage>>>,
+    abilities: Arc<Asker>,
 }
 
 /// A full list, and whether it is one: a list that kept changing while it was read may lack
@@ -125,6 +127,7 @@ impl Requests {
     pub fn open() -> Result<Self, NetlinkError> {
         Ok(Self {
             connection: Arc::new(Mutex::new(connect()?)),
+            abilities: Arc::new(Asker::open().map_err(NetlinkError::Open)?),
         })
     }
 
@@ -163,10 +166,16 @@ impl Requests {
         match answer {
             Err(error) if error.errno() == Some(libc::ENODEV) => Ok(None),
             Err(error) => Err(error),
-            Ok(answer) => Ok(answer.iter().find_map(|message| match message {
-                RouteNetlinkMessage::NewLink(link) => decode::device(link),
-                _ => None,
-            })),
+            Ok(answer) => {
+                let mut found = answer.iter().find_map(|message| match message {
+                    RouteNetlinkMessage::NewLink(link) => decode::device(link),
+                    _ => None,
+                });
+                if let Some(device) = &mut found {
+                    self.abilities.complete(device);
+                }
+                Ok(found)
+            }
         }
     }
 
@@ -315,13 +324,22 @@ impl Requests {
             if complete || tries == DUMPS_MAX {
                 let events = answer
                     .iter()
-                    .filter_map(|(_, message)| event(message.as_ref()?));
+                    .filter_map(|(_, message)| event(message.as_ref()?))
+                    .map(|event| self.completed(event));
                 return Ok(Listed {
                     events: events.collect(),
                     complete,
                 });
             }
         }
+    }
+
+    /// With what the kernel tells of a device only when asked.
+    pub(super) fn completed(&self, mut event: Event) -> Event {
+        if let Event::Host(Change::Device(device)) = &mut event {
+            self.abilities.complete(device);
+        }
+        event
     }
 
     /// Orders something and waits until the kernel says that it is done.

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::model::host::{Change, Host};
+use crate::model::host::{Change, Device, Host};
 use crate::model::next_hop::{self, Neighbour, NeighbourKey, Route};
 
 /// One thing that the kernel said.
@@ -101,6 +101,11 @@ impl View {
         self.host.addresses = order_of_addresses;
     }
 
+    /// The device of this index.
+    pub(super) fn device(&self, index: u32) -> Option<&Device> {
+        self.host.devices.get(&index)
+    }
+
     /// Remembers the kernel's answer about one destination.
     pub(super) fn set_route(&mut self, destination: IpAddr, route: Option<Route>) {
         self.routes.insert(destination, route);
@@ -141,7 +146,7 @@ mod tests {
     use vnet_common::addr::Mac;
 
     use super::*;
-    use crate::model::host::{Device, DeviceKind};
+    use crate::model::host::{Abilities, DeviceKind};
     use crate::model::next_hop::{NeighbourState, NoNextHop};
 
     fn ip(text: &str) -> IpAddr {
@@ -160,6 +165,7 @@ mod tests {
             kind: DeviceKind::Veth,
             master: None,
             xdp: None,
+            abilities: Abilities::default(),
         }))
     }
 

@@ -28,11 +28,12 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
+use super::abilities::XdpFeatureEvents;
 use super::events::{EventSocket, Heard};
 use super::neighbours::Keeper;
 use super::request::{NetlinkError, Requests};
-use super::view::{Touched, View};
-use crate::model::host::Host;
+use super::view::{Event, Touched, View};
+use crate::model::host::{Change, Host};
 
 /// A burst has ended when nothing was heard for this long ...
 const QUIET: Duration = Duration::from_millis(5);
@@ -136,6 +137,7 @@ impl Watcher {
             options,
             requests: requests.clone(),
             events: None,
+            xdp_features: None,
             counters: Arc::clone(&counters),
             keeper: Keeper::new(options.freshness),
             view: View::default(),
@@ -195,6 +197,8 @@ struct Task {
     requests: Requests,
     /// None while it is broken.
     events: Option<EventSocket>,
+    /// None while it is broken, and on a kernel that does not tell.
+    xdp_features: Option<XdpFeatureEvents>,
     counters: Arc<Counters>,
     keeper: Keeper,
     view: View,
@@ -221,6 +225,7 @@ impl Task {
                     self.burst.hear(Instant::now());
                 }
                 heard = hear(self.events.as_mut()) => self.take_in(heard),
+                changed = hear_change(self.xdp_features.as_mut()) => self.look_again(changed),
             }
         }
     }
@@ -228,7 +233,10 @@ impl Task {
     fn take_in(&mut self, heard: io::Result<Heard>) {
         match heard {
             Ok(Heard::Events(events)) => {
-                let touched = events.into_iter().map(|event| self.view.apply(event)).max();
+                let events = events
+                    .into_iter()
+                    .map(|event| self.requests.completed(event));
+                let touched = events.map(|event| self.view.apply(event)).max();
                 let touched = touched.unwrap_or(Touched::Nothing);
                 self.routes_are_stale |= touched == Touched::Routes;
                 if touched != Touched::Nothing {
@@ -242,6 +250,27 @@ impl Task {
             Err(error) => {
                 tracing::error!(%error, "the socket of netlink events broke; opening a new one");
                 self.events = None;
+                self.resync.ask_not_before(Instant::now() + RETRY);
+            }
+        }
+    }
+
+    /// Looks at the device whose XDP features have changed.
+    fn look_again(&mut self, changed: io::Result<Option<u32>>) {
+        match changed {
+            Ok(Some(index)) => {
+                if let Some(device) = self.view.device(index) {
+                    let event = Event::Host(Change::Device(device.clone()));
+                    let touched = self.view.apply(self.requests.completed(event));
+                    if touched != Touched::Nothing {
+                        self.burst.hear(Instant::now());
+                    }
+                }
+            }
+            Ok(None) => self.resync.ask(Instant::now()),
+            Err(error) => {
+                tracing::error!(%error, "the socket of XDP features broke; opening a new one");
+                self.xdp_features = None;
                 self.resync.ask_not_before(Instant::now() + RETRY);
             }
         }
@@ -263,6 +292,7 @@ impl Task {
     async fn listen_and_read(&mut self) -> Result<(), NetlinkError> {
         let events = EventSocket::open(self.options.receive_buffer_bytes);
         self.events = Some(events.map_err(NetlinkError::Open)?);
+        self.xdp_features = XdpFeatureEvents::open().map_err(NetlinkError::Open)?;
         let listed = self.requests.everything().await?;
         if listed.complete {
             self.view.replace(listed.events);
@@ -325,6 +355,13 @@ async fn at(time: Option<Instant>) {
 }
 
 async fn hear(events: Option<&mut EventSocket>) -> io::Result<Heard> {
+    match events {
+        Some(events) => events.hear().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn hear_change(events: Option<&mut XdpFeatureEvents>) -> io::Result<Option<u32>> {
     match events {
         Some(events) => events.hear().await,
         None => std::future::pending().await,

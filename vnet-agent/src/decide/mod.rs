@@ -1,0 +1,3 @@
+//! What to do, given what was measured? Pure: facts in, decisions with their reasons out.
+
+pub mod door;
