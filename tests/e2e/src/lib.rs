@@ -4,14 +4,16 @@
 //! ([`settings`]), whole overlays of hosts, agents and guests ([`stage`]), what the agents answer
 //! ([`ask`]) and whether it adds up ([`books`]), a stream of numbered frames that shows what was
 //! lost or doubled ([`stream`]), who reads everything meanwhile ([`listener`]), repeatable chance
-//! ([`chance`]), what somebody else might have done to a host ([`stranger`]), and agents of other
-//! builds ([`build`]).
+//! ([`chance`]), what somebody else might have done to a host ([`stranger`]), guests that mean harm
+//! ([`hostile`]), agents of other builds ([`build`]), and which CPU does what ([`cpu`]).
 
 pub mod ask;
 pub mod books;
 pub mod build;
 pub mod chance;
+pub mod cpu;
 pub mod frame;
+pub mod hostile;
 pub mod listener;
 pub mod settings;
 pub mod signal;

@@ -10,9 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lab::{LIMIT, TapGuest};
-use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
-use nix::unistd::Pid;
 
+use crate::cpu;
 use crate::frame::{is_whole, number_of, numbered};
 
 /// Frames under way at one time.
@@ -132,7 +131,8 @@ fn send(
     arrived: &AtomicU64,
     over: &AtomicBool,
 ) -> Result<()> {
-    stay_on_this_cpu()?;
+    // A bridge on the way has a queue for each CPU: who moves to another overtakes himself.
+    cpu::stay_on(cpu::here()?)?;
     let mut lost = 0;
     let mut number = 0;
     while !over.load(Ordering::Relaxed) {
@@ -153,14 +153,6 @@ fn send(
         sent.store(number, Ordering::Release);
     }
     Ok(())
-}
-
-/// A bridge on the way has a queue for each CPU: who moves from one to another overtakes himself.
-fn stay_on_this_cpu() -> Result<()> {
-    let mut here = CpuSet::new();
-    here.set(sched_getcpu()?)?;
-    let this_thread = Pid::from_raw(0);
-    Ok(sched_setaffinity(this_thread, &here)?)
 }
 
 fn receive(
