@@ -1,0 +1,156 @@
+//! Who sends, who receives, and what is between them?
+//!
+//! ```text
+//!  sender ─┐
+//!  takers ─┴ one ───────── two ───────── three
+//!                           └ takers      └ takers
+//! ```
+//!
+//! Host one has links to two only, and two to both: what is for three's guests takes two hops. On
+//! each host one taker takes every unfinished frame, and one none.
+
+use anyhow::Result;
+use e2e::ask;
+use e2e::frame::guest;
+use e2e::settings::Settings;
+use e2e::stage::{DEVICE, Family, address, link_to, name};
+use lab::{Agent, Host, Lab, Offloads, TapGuest, TapSettings, Underlay, UnderlaySettings};
+
+use crate::judge::Taker;
+
+/// The sender's port on host one, and its number.
+pub const SENDER: (&str, u8) = ("tap0", 1);
+
+/// The headers and the option of a link over IPv4.
+const OUTSIDE_BYTES: u32 = 70;
+
+/// How far it is to a guest.
+pub const TOPOLOGIES: [&str; 3] = ["same host", "remote", "two hops"];
+/// What a guest takes, by the ports `tap1` and `tap2`.
+pub const RECEIVERS: [(&str, Offloads); 2] =
+    [("offloads", Offloads::ALL), ("none", Offloads::NONE)];
+
+/// By which programs frames come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Doors {
+    /// What people call them.
+    pub name: &'static str,
+    /// The line under `[[port]]`, by host.
+    pub port: [&'static str; 3],
+    /// The line under `[underlay]`, by host.
+    pub underlay: [&'static str; 3],
+}
+
+/// One host.
+#[derive(Debug)]
+pub struct Site {
+    /// Ends before the taps go.
+    _agent: Agent,
+    /// On `tap1` and `tap2`.
+    pub takers: Vec<Taker>,
+    /// The host.
+    pub host: Host,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub struct Places {
+    /// One, two and three.
+    pub sites: Vec<Site>,
+    /// On host one.
+    pub sender: TapGuest,
+    /// What is between the hosts.
+    pub underlay: Underlay,
+    /// The largest packet that guests may send, in bytes.
+    pub mtu: usize,
+}
+
+/// The number of a receiver.
+pub fn taker_number(topology: usize, receiver: usize) -> u8 {
+    u8::try_from(10 * (topology + 1) + receiver + 1).unwrap_or(u8::MAX)
+}
+
+fn port_of(receiver: usize) -> String {
+    format!("tap{}", receiver + 1)
+}
+
+impl Places {
+    /// Sets everything up, and waits until all agents are content.
+    ///
+    /// # Errors
+    ///
+    /// One is not.
+    pub fn new(lab: &Lab, doors: &Doors, underlay: UnderlaySettings) -> Result<Self> {
+        let mtu = underlay.mtu - OUTSIDE_BYTES;
+        let underlay = lab.underlay(underlay)?;
+        let tap = |offloads| TapSettings {
+            mtu: mtu.max(1500),
+            offloads: Some(offloads),
+        };
+        let mut sender = None;
+        let mut sites = Vec::new();
+        for (topology, number) in (1..=3).enumerate() {
+            let host = lab.host(name(number))?;
+            underlay.connect(&host, DEVICE)?;
+            if number == 1 {
+                let (port, own) = SENDER;
+                sender = Some(host.tap_guest_with(port, guest(own), tap(Offloads::NONE))?);
+            }
+            let mut takers = Vec::new();
+            for (receiver, (_, offloads)) in RECEIVERS.into_iter().enumerate() {
+                let mac = guest(taker_number(topology, receiver));
+                takers.push(Taker {
+                    guest: host.tap_guest_with(&port_of(receiver), mac, tap(offloads))?,
+                    offloads,
+                });
+            }
+            let agent = host.agent(&settings(number, doors).text())?;
+            sites.push(Site {
+                _agent: agent,
+                takers,
+                host,
+            });
+        }
+        for site in &sites {
+            ask::until_healthy(&site.host)?;
+        }
+        Ok(Self {
+            sites,
+            sender: sender.ok_or_else(|| anyhow::anyhow!("nobody sends"))?,
+            underlay,
+            mtu: usize::try_from(mtu)?,
+        })
+    }
+}
+
+fn settings(own: u8, doors: &Doors) -> Settings {
+    let place = usize::from(own - 1);
+    let (port, underlay) = (doors.port[place], doors.underlay[place]);
+    let mut settings = Settings::on(&format!("device = \"{DEVICE}\"\n{underlay}")).flood();
+    let with_port = |settings: Settings, device: &str, number| {
+        let address = guest(number);
+        settings.port_with(device, &format!("addresses = [\"{address}\"]\n{port}"))
+    };
+    if own == 1 {
+        settings = with_port(settings, SENDER.0, SENDER.1);
+    }
+    for receiver in 0..RECEIVERS.len() {
+        let number = taker_number(place, receiver);
+        settings = with_port(settings, &port_of(receiver), number);
+    }
+    let neighbours: &[u8] = if own == 2 { &[1, 3] } else { &[2] };
+    for &other in neighbours {
+        // The host between passes on what it hears.
+        let flood = if own == 2 { "flood = \"always\"" } else { "" };
+        let remote = address(Family::Ipv4, other);
+        settings = settings.link_with(&link_to(other), &remote, flood);
+    }
+    for topology in (0..TOPOLOGIES.len()).filter(|&topology| topology != place) {
+        let target = u8::try_from(topology + 1).unwrap_or(u8::MAX);
+        let next = if own == 2 { target } else { 2 };
+        for receiver in 0..RECEIVERS.len() {
+            settings = settings.way(guest(taker_number(topology, receiver)), &link_to(next));
+        }
+    }
+    settings
+}
