@@ -10,7 +10,7 @@ use crate::check::cargo;
 use crate::root_test::is_root;
 
 /// What asks a question that needs no root.
-const HELP: [&str; 3] = ["help", "--help", "-h"];
+const HELP: [&str; 2] = ["--help", "-h"];
 
 /// The verb.
 ///
@@ -18,7 +18,7 @@ const HELP: [&str; 3] = ["help", "--help", "-h"];
 /// If we are not root and figures are asked for, something does not compile, or the benchmarks
 /// fail.
 pub fn bench(arguments: &[String]) -> Result<()> {
-    let wants_help = arguments.is_empty() || arguments.iter().any(|word| HELP.contains(&&**word));
+    let wants_help = arguments.iter().any(|word| HELP.contains(&&**word));
     if !wants_help && !is_root()? {
         bail!(
             "the benchmarks load programs into the kernel and make network namespaces: run as root"

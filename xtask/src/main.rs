@@ -41,10 +41,10 @@ enum Verb {
         #[arg(long)]
         all: bool,
     },
-    /// Measure this data plane beside its peers (needs root); `bench help` says what there is
+    /// Measure this data plane beside its peers (needs root); `bench --help` says what there is
     #[command(disable_help_flag = true)]
     Bench {
-        /// What to measure and how: `datapath`, `datapath -o json`, `datapath --help`
+        /// What to measure and how: `--quick`, `--only frames`, `-o json`, `--help`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },

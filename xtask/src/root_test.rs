@@ -14,7 +14,7 @@ use crate::check::{self, cargo};
 use crate::steps::Steps;
 
 /// The crates all of whose tests need root, cheap ones first.
-pub const CRATES: [&str; 3] = ["dataplane", "lab", "e2e"];
+pub const CRATES: [&str; 4] = ["dataplane", "lab", "e2e", "bench"];
 
 /// The verb: these tests, and the closing line.
 ///

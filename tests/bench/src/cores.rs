@@ -1,6 +1,6 @@
 //! Which cores are used, and how far are they apart?
 //!
-//! Sender and receiver have a core each and go before other programs there. Every frame goes from
+//! Sender and receiver have a core each and may go before other programs there. Every frame goes from
 //! one core to the other, so the rates depend on how long a cache line takes between them; and on
 //! a virtual machine whose processors the host moves about, that changes from minute to minute.
 
@@ -20,21 +20,41 @@ const ROUND_TRIPS: u32 = 20_000;
 pub struct Cores {
     sender: usize,
     receiver: usize,
+    first: bool,
 }
 
 impl Cores {
-    /// The first two cores that this process may use.
+    /// The first two cores that this process may use, to go before other programs there or not.
     ///
     /// # Errors
     ///
     /// There is only one.
-    pub fn choose() -> Result<Self> {
+    pub fn choose(first: bool) -> Result<Self> {
         let allowed = sched_getaffinity(Pid::from_raw(0)).context("asking for our cores")?;
         let mut usable = (0..CpuSet::count()).filter(|&core| allowed.is_set(core).unwrap_or(false));
         match (usable.next(), usable.next()) {
-            (Some(sender), Some(receiver)) => Ok(Self { sender, receiver }),
+            (Some(sender), Some(receiver)) => Ok(Self {
+                sender,
+                receiver,
+                first,
+            }),
             _ => bail!("sender and receiver need a core each, and this process may use one only"),
         }
+    }
+
+    /// The same cores, beside other programs.
+    #[must_use]
+    pub const fn shared(self) -> Self {
+        Self {
+            first: false,
+            ..self
+        }
+    }
+
+    /// The two cores in the words of iperf3: its client's, its server's.
+    #[must_use]
+    pub fn as_iperf_has_it(self) -> String {
+        format!("{},{}", self.sender, self.receiver)
     }
 
     /// Keeps the calling thread on the sender's core.
@@ -43,7 +63,7 @@ impl Cores {
     ///
     /// The kernel refuses.
     pub fn take_senders(self) -> Result<()> {
-        take(self.sender)
+        self.take(self.sender)
     }
 
     /// Keeps the calling thread on the receiver's core.
@@ -52,7 +72,7 @@ impl Cores {
     ///
     /// The kernel refuses.
     pub fn take_receivers(self) -> Result<()> {
-        take(self.receiver)
+        self.take(self.receiver)
     }
 
     /// How long a value takes from one core to the other and back.
@@ -83,6 +103,23 @@ impl Cores {
             far.join().map_err(panicked)?.and(elapsed)
         })
     }
+
+    /// Keeps the calling thread on a core, before all others there if it is to
+    /// be, as far as the kernel lets it.
+    fn take(self, core: usize) -> Result<()> {
+        let mut cores = CpuSet::new();
+        cores.set(core)?;
+        sched_setaffinity(Pid::from_raw(0), &cores).context("keeping a thread on its core")?;
+        if !self.first {
+            return Ok(());
+        }
+        let priority = libc::sched_param { sched_priority: 1 };
+        let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
+        // Where this is refused, the measurements tell how much of its core the sender had.
+        // SAFETY: reads one parameter, which is whole; 0 means the calling thread.
+        let _ = unsafe { libc::sched_setscheduler(0, policy, &raw const priority) };
+        Ok(())
+    }
 }
 
 /// A number on a cache line of its own that two threads raise in turn.
@@ -100,17 +137,4 @@ impl Ball {
         self.wait_for(turn);
         self.0.store(turn + 1, Ordering::Release);
     }
-}
-
-/// Keeps the calling thread on a core, before all others there, as far as the kernel lets it.
-fn take(core: usize) -> Result<()> {
-    let mut cores = CpuSet::new();
-    cores.set(core)?;
-    sched_setaffinity(Pid::from_raw(0), &cores).context("keeping a thread on its core")?;
-    let priority = libc::sched_param { sched_priority: 1 };
-    let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
-    // Where this is refused, the measurements tell how much of its core the sender had.
-    // SAFETY: reads one parameter, which is whole; 0 means the calling thread.
-    let _ = unsafe { libc::sched_setscheduler(0, policy, &raw const priority) };
-    Ok(())
 }

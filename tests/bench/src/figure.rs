@@ -1,9 +1,12 @@
 //! What is a figure worth?
 //!
 //! The median of its samples, one a round; their least and greatest say how far the machine let it
-//! wander. A ratio is taken within each round first, so that what slowed a whole round cancels.
+//! wander.
+
+use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 /// One figure.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -21,6 +24,9 @@ pub struct Figure {
     pub spread: [f64; 2],
     /// How many samples there are.
     pub samples: usize,
+    /// What it is about: path, size, streams and the like.
+    #[serde(flatten)]
+    pub about: BTreeMap<&'static str, Value>,
     /// What it is to be compared with.
     #[serde(flatten)]
     pub goal: Option<Goal>,
@@ -45,8 +51,16 @@ impl Figure {
             unit,
             spread,
             samples: sorted.len(),
+            about: BTreeMap::new(),
             goal: None,
         })
+    }
+
+    /// With one more thing that it is about.
+    #[must_use]
+    pub fn about(mut self, what: &'static str, value: impl Into<Value>) -> Self {
+        self.about.insert(what, value.into());
+        self
     }
 
     /// With a goal: the value is judged by it, the spread is not.
@@ -113,10 +127,13 @@ pub fn middle_mean(samples: &[f64]) -> Option<f64> {
     (!half.is_empty()).then(|| half.iter().sum::<f64>() / half.len() as f64)
 }
 
-/// The ratios of what was measured in the same rounds.
+/// The sample that this part of all is below, or nothing where there are none.
 #[must_use]
-pub fn ratios(of: &[f64], to: &[f64]) -> Vec<f64> {
-    of.iter().zip(to).map(|(of, to)| of / to).collect()
+pub fn percentile(sorted: &[f64], part: f64) -> Option<f64> {
+    let place = (sorted.len() as f64 * part) as usize;
+    sorted
+        .get(place.min(sorted.len().saturating_sub(1)))
+        .copied()
 }
 
 fn middle(sorted: &[f64]) -> Option<f64> {
@@ -154,8 +171,12 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_is_taken_within_a_round() {
-        assert_eq!(ratios(&[8.0, 3.0], &[4.0, 1.0]), [2.0, 3.0]);
+    fn a_percentile_is_a_sample() {
+        let samples: Vec<f64> = (1..=200).map(f64::from).collect();
+        assert_eq!(percentile(&samples, 0.99), Some(199.0));
+        assert_eq!(percentile(&samples, 1.0), Some(200.0));
+        assert_eq!(percentile(&[7.0], 0.5), Some(7.0));
+        assert_eq!(percentile(&[], 0.5), None);
     }
 
     #[test]
@@ -175,6 +196,10 @@ mod tests {
             json,
             r#"{"name":"f","value":3.0,"unit":"x","spread":[3.0,3.0],"samples":1,"goal":">= 3","met":true}"#
         );
-        assert!(!serde_json::to_string(&figure).unwrap().contains("goal"));
+        let json = serde_json::to_string(&figure.about("path", "ovs").about("size", 64)).unwrap();
+        assert!(
+            json.contains(r#""samples":1,"path":"ovs","size":64}"#),
+            "{json}"
+        );
     }
 }

@@ -1,55 +1,51 @@
 //! The benchmarks' command line. Progress goes to standard error, the result to standard output.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use bench::cores::Cores;
-use bench::datapath::{self, Plan};
+use bench::figure::Figure;
+use bench::packages::Packages;
+use bench::part::{frames, memory, rules, streams};
 use bench::path::Path;
-use bench::{cost, memory, report};
-use clap::{Parser, Subcommand, ValueEnum};
-use lab::Lab;
+use bench::plan::{Part, Plan};
+use bench::report;
+use bench::workshop::Workshop;
+use clap::{Parser, ValueEnum};
 use nix::unistd::Uid;
 
+/// Figures: this data plane beside its peers. Needs root. All of it takes a quarter of an hour.
 #[derive(Parser)]
-#[command(
-    bin_name = "cargo xtask bench",
-    about = "Figures: this data plane beside its peers"
-)]
+#[command(bin_name = "cargo xtask bench")]
 struct Arguments {
-    #[command(subcommand)]
-    suite: Suite,
-}
-
-#[derive(Subcommand)]
-enum Suite {
-    /// Frames a second from tap to tap, what a frame costs, what the agent needs
-    Datapath(Datapath),
-}
-
-#[derive(clap::Args)]
-struct Datapath {
     /// How the result is written
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
-    /// Rounds, each of which measures everything once
-    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=15))]
-    rounds: u32,
-    /// Milliseconds that are counted in each measurement of frames a second
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
-    window_ms: u64,
     /// Measures only this; may be given more than once
     #[arg(long, value_enum)]
-    only: Vec<Part>,
-    /// Frames a second: leaves this path out; may be given more than once
+    only: Vec<Subject>,
+    /// Leaves this path out; may be given more than once
     #[arg(long, value_name = "PATH", value_parser = Path::ALL.map(Path::name))]
     without: Vec<String>,
+    /// Rounds, each of which measures everything once
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=15))]
+    rounds: Option<u32>,
+    /// Fewer rounds and shorter ones: a few minutes, and figures to look at, not to quote
+    #[arg(long)]
+    quick: bool,
+    /// Go before no other program on this machine: the spread will show it
+    #[arg(long)]
+    polite: bool,
+    /// Where plots and the peers' programs are put
+    #[arg(long, default_value = "target/bench")]
+    directory: PathBuf,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, ValueEnum)]
 enum Format {
     /// For people
     Table,
@@ -58,81 +54,126 @@ enum Format {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Part {
+enum Subject {
     /// Frames a second, tap to tap
     Frames,
-    /// What a frame costs in the programs
-    Cost,
+    /// TCP between guests, and what it costs
+    Tcp,
+    /// Small packets there and back
+    RoundTrips,
+    /// What a frame costs in the programs, from 10 to 100,000 rules
+    Rules,
     /// What the agent needs
     Memory,
 }
 
-/// What the agents of [`cost`] and [`memory`] take to start, about, and a round of each.
-const COST_START: Duration = Duration::from_secs(10);
-const COST_ROUND: Duration = Duration::from_millis(600);
-const MEMORY_ROUND: Duration = Duration::from_millis(900);
-/// Room for the beds of one part in the numbers of all.
-const BEDS: u32 = 1000;
-
-impl Datapath {
-    fn includes(&self, part: Part) -> bool {
-        self.only.is_empty() || self.only.contains(&part)
+impl Subject {
+    const fn part(self) -> Part {
+        match self {
+            Self::Frames => Part::Frames,
+            Self::Tcp => Part::Tcp,
+            Self::RoundTrips => Part::RoundTrips,
+            Self::Rules => Part::Rules,
+            Self::Memory => Part::Memory,
+        }
     }
+}
 
+impl Arguments {
     fn plan(&self) -> Plan {
+        let subjects = match self.only.as_slice() {
+            [] => Subject::value_variants(),
+            only => only,
+        };
         let left_out = |path: &Path| self.without.iter().any(|name| name == path.name());
+        let (rounds, window, tcp_window) = match self.quick {
+            true => (2, Duration::from_millis(300), Duration::from_secs(1)),
+            false => (5, Duration::from_secs(1), Duration::from_secs(2)),
+        };
         Plan {
+            parts: subjects.iter().map(|subject| subject.part()).collect(),
             paths: Path::ALL
                 .into_iter()
                 .filter(|path| !left_out(path))
                 .collect(),
-            rounds: self.rounds,
-            warm_up: Duration::from_millis(300),
-            window: Duration::from_millis(self.window_ms),
+            rounds: self.rounds.unwrap_or(rounds),
+            warm_up: window * 3 / 10,
+            window,
+            tcp_window,
         }
     }
 
-    fn duration(&self, plan: &Plan) -> Duration {
-        let parts = [
-            (Part::Frames, plan.duration()),
-            (Part::Cost, COST_START + COST_ROUND * self.rounds),
-            (Part::Memory, MEMORY_ROUND * self.rounds),
-        ];
-        parts
-            .into_iter()
-            .filter(|(part, _)| self.includes(*part))
-            .map(|(_, duration)| duration)
-            .sum()
-    }
-
-    fn run(&self) -> Result<()> {
+    fn run(&self) -> Result<Vec<String>> {
         ensure!(
             Uid::effective().is_root(),
             "the benchmark makes network namespaces and loads programs into the kernel: run it as \
              root"
         );
-        let plan = self.plan();
-        let cores = Cores::choose()?;
-        eprintln!("this takes about {} s", self.duration(&plan).as_secs());
+        let mut plan = self.plan();
+        eprintln!("this takes about {}", minutes(plan.duration()));
         warn_of_company();
-        let began = Instant::now();
-        let progress = |line: &str| eprintln!("[{:>4.0} s] {line}", began.elapsed().as_secs_f64());
-        let lab = Lab::new("bench")?;
-        let mut figures = Vec::new();
-        if self.includes(Part::Frames) {
-            figures.extend(datapath::measure(&lab, &plan, cores, progress)?);
-        }
-        if self.includes(Part::Cost) {
-            figures.extend(cost::measure(&lab, BEDS, self.rounds, cores, progress)?);
-        }
-        if self.includes(Part::Memory) {
-            figures.extend(memory::measure(&lab, 2 * BEDS, self.rounds, progress)?);
-        }
+        let cores = Cores::choose(!self.polite)?;
+        let packages = Packages::below(self.directory.join("packages"));
+        let workshop = Workshop::new(cores, packages)?;
+        fetch_packages(&workshop, &mut plan);
+        let figures = measure(&workshop, &plan);
         match self.output {
-            Format::Table => print!("{}", report::table(&figures)),
+            Format::Table => print!("{}", report::tables(&figures)),
             Format::Json => print!("{}", report::json(&figures)),
         }
-        Ok(())
+        Ok(workshop.troubles())
+    }
+}
+
+fn measure(workshop: &Workshop, plan: &Plan) -> Vec<Figure> {
+    let mut figures = Vec::new();
+    if plan.includes(Part::Frames) {
+        figures.extend(frames::measure(workshop, plan));
+    }
+    if plan.includes(Part::Tcp) || plan.includes(Part::RoundTrips) {
+        figures.extend(streams::measure(workshop, plan));
+    }
+    let mut take = |what: &str, result: Result<Vec<Figure>>| match result {
+        Ok(more) => figures.extend(more),
+        Err(error) => workshop.complain(format_args!("{what}: {error:#}")),
+    };
+    if plan.includes(Part::Rules) {
+        take("rules", rules::measure(workshop, plan.rounds));
+    }
+    if plan.includes(Part::Memory) {
+        take("memory", memory::measure(workshop, plan.rounds));
+    }
+    figures
+}
+
+/// Gets the peers' programs before anything is measured; a path without its programs is left out.
+fn fetch_packages(workshop: &Workshop, plan: &mut Plan) {
+    let pairs = |part| plan.includes(part);
+    let used = |path: &Path| {
+        (pairs(Part::Frames) && path.joins_taps())
+            || ((pairs(Part::Tcp) || pairs(Part::RoundTrips)) && path.joins_stations())
+    };
+    let used: Vec<Path> = plan.paths.iter().copied().filter(used).collect();
+    for path in used {
+        let Some(package) = path.package() else {
+            continue;
+        };
+        if !workshop.packages.has(package) {
+            workshop.say(format_args!(
+                "fetching Debian's {package}: it is unpacked, not installed"
+            ));
+        }
+        if let Err(error) = workshop.packages.unpacked(package) {
+            workshop.complain(format_args!("{} is left out: {error:#}", path.title()));
+            plan.paths.retain(|other| *other != path);
+        }
+    }
+}
+
+fn minutes(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ 0..100 => format!("{seconds} s"),
+        seconds => format!("{} minutes", seconds.div_ceil(60)),
     }
 }
 
@@ -150,11 +191,12 @@ fn warn_of_company() {
 }
 
 fn main() -> ExitCode {
-    let Arguments {
-        suite: Suite::Datapath(datapath),
-    } = Arguments::parse();
-    match datapath.run() {
-        Ok(()) => ExitCode::SUCCESS,
+    match Arguments::parse().run() {
+        Ok(troubles) if troubles.is_empty() => ExitCode::SUCCESS,
+        Ok(troubles) => {
+            eprintln!("not everything could be measured:\n{}", troubles.join("\n"));
+            ExitCode::FAILURE
+        }
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

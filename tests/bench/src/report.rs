@@ -1,30 +1,36 @@
 //! How are figures shown?
 //!
-//! To people as a table with a goal column, to machines as a JSON array of one object a figure.
+//! To people as a table of all and a table of goals, to machines as a JSON array of one object a figure.
 
 use std::fmt::Write;
 
 use crate::figure::Figure;
 
-const HEADINGS: [&str; 5] = ["figure", "median", "least to greatest", "goal", "met"];
+const FIGURES: [&str; 3] = ["figure", "median", "least to greatest"];
+const GOALS: [&str; 4] = ["figure", "measured", "goal", ""];
 
-/// The table.
+/// Every figure, and then the goals.
 #[must_use]
-pub fn table(figures: &[Figure]) -> String {
-    let rows: Vec<[String; 5]> = figures.iter().map(row).collect();
-    let mut widths = HEADINGS.map(|heading| heading.chars().count());
+pub fn tables(figures: &[Figure]) -> String {
+    let goals: Vec<_> = figures.iter().filter_map(goal_row).collect();
+    let mut text = table(FIGURES, figures.iter().map(row).collect());
+    if !goals.is_empty() {
+        text.push('\n');
+        text.push_str(&table(GOALS, goals));
+    }
+    text
+}
+
+fn table<const N: usize>(headings: [&str; N], mut rows: Vec<[String; N]>) -> String {
+    rows.insert(0, headings.map(str::to_owned));
+    let mut widths = [0; N];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
-    let mut text = line(&HEADINGS.map(str::to_owned), &widths);
-    let rule = widths.map(|width| "-".repeat(width));
-    text.push_str(&line(&rule, &widths));
-    for row in &rows {
-        text.push_str(&line(row, &widths));
-    }
-    text
+    rows.insert(1, widths.map(|width| "-".repeat(width)));
+    rows.iter().map(|row| line(row, &widths)).collect()
 }
 
 /// The JSON array, one figure a line.
@@ -37,34 +43,35 @@ pub fn json(figures: &[Figure]) -> String {
     format!("[\n{}\n]\n", lines.join(",\n"))
 }
 
-fn row(figure: &Figure) -> [String; 5] {
+fn row(figure: &Figure) -> [String; 3] {
     let [least, greatest] = figure.spread;
-    let (goal, met) = match figure.goal {
-        Some(goal) => (
-            goal.goal.to_string(),
-            if goal.met { "met" } else { "NOT MET" },
-        ),
-        None => (String::new(), ""),
-    };
     [
         figure.title.clone(),
         format!("{} {}", number(figure.value), figure.unit),
         format!("{} to {}", number(least), number(greatest)),
-        goal,
-        met.to_owned(),
     ]
 }
 
-/// The figure's own column is left-aligned, numbers are not.
-fn line(cells: &[String; 5], widths: &[usize; 5]) -> String {
-    let [title, value, spread, goal, met] = cells;
-    let [a, b, c, d, e] = *widths;
+fn goal_row(figure: &Figure) -> Option<[String; 4]> {
+    let goal = figure.goal?;
+    Some([
+        figure.title.clone(),
+        format!("{} {}", number(figure.value), figure.unit),
+        goal.goal.to_string(),
+        if goal.met { "met" } else { "MISSED" }.to_owned(),
+    ])
+}
+
+/// The first column is left-aligned, numbers are not.
+fn line<const N: usize>(cells: &[String; N], widths: &[usize; N]) -> String {
     let mut text = String::new();
-    // Writing to a string cannot fail.
-    let _ = write!(
-        text,
-        "{title:<a$}  {value:>b$}  {spread:>c$}  {goal:>d$}  {met:<e$}"
-    );
+    for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
+        // Writing to a string cannot fail.
+        let _ = match column {
+            0 => write!(text, "{cell:<width$}"),
+            _ => write!(text, "  {cell:>width$}"),
+        };
+    }
     format!("{}\n", text.trim_end())
 }
 
@@ -119,20 +126,21 @@ mod tests {
     }
 
     #[test]
-    fn columns_line_up_and_goals_are_judged() {
+    fn columns_line_up_and_the_goals_come_last() {
         let figure = |title, value| Figure::new("f", title, "x", &[value]).unwrap();
         let figures = [
             figure("short", 3.5).with_goal(Bound::AtLeast(3.0)),
             figure("a longer title", 2000.0),
+            figure("another", 2.0).with_goal(Bound::AtMost(0.5)),
         ];
-        let table = table(&figures);
-        let lines: Vec<&str> = table.lines().collect();
-        assert_eq!(lines.len(), 4);
-        assert_eq!(
-            lines[2],
-            "short            3.50 x       3.50 to 3.50  >= 3  met"
-        );
+        let tables = tables(&figures);
+        let lines: Vec<&str> = tables.lines().collect();
+        assert_eq!(lines.len(), 10);
+        assert_eq!(lines[2], "short            3.50 x       3.50 to 3.50");
         assert_eq!(lines[3], "a longer title  2,000 x     2,000 to 2,000");
+        assert_eq!(lines[5], "");
+        assert_eq!(lines[8], "short      3.50 x    >= 3     met");
+        assert_eq!(lines[9], "another    2.00 x  <= 0.5  MISSED");
     }
 
     #[test]

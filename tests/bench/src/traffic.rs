@@ -1,9 +1,10 @@
 //! How many frames a second cross?
 //!
 //! One thread writes a frame to a tap again and again, one system call a frame, as fast as it is
-//! let; another one reads the other tap without ever sleeping, so that waking it costs the path
-//! nothing. Each has a core of its own and goes before other programs there. What the sender sends
-//! beyond what arrives is lost, as with any datagram.
+//! let; another one reads the other tap. Each has a core. Where the kernel forwards, they go before
+//! other programs there, and the receiver never sleeps, so that waking it costs the path nothing.
+//! Where programs forward, they share the cores with these, and the receiver sleeps while there is
+//! nothing to read. What the sender sends beyond what arrives is lost, as with any datagram.
 
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd;
 
@@ -19,6 +21,8 @@ use crate::cores::Cores;
 
 /// Frames between two looks at the clock.
 const FRAMES_A_LOOK: u32 = 256;
+/// How long a sleeping receiver takes to see that it is over.
+const MOMENT_MS: u8 = 10;
 /// What is still on its way when the sender stops has arrived when nothing came for this long.
 const QUIET: Duration = Duration::from_millis(20);
 
@@ -27,6 +31,8 @@ const QUIET: Duration = Duration::from_millis(20);
 pub struct Load<'a> {
     /// The frame.
     pub frame: &'a [u8],
+    /// Whether programs on the way need the cores too.
+    pub shares_cores: bool,
     /// Sent and not counted, first.
     pub warm_up: Duration,
     /// Counted.
@@ -55,10 +61,18 @@ pub fn measure(
     to: BorrowedFd<'_>,
     load: Load<'_>,
 ) -> Result<Measured> {
+    let cores = if load.shares_cores {
+        cores.shared()
+    } else {
+        cores
+    };
     let counter = Counter::default();
     let frame_bytes = load.frame.len();
     thread::scope(|scope| {
-        let receiving = scope.spawn(|| receive(cores, to, frame_bytes, &counter));
+        let receiving = scope.spawn(|| match load.shares_cores {
+            true => receive(cores, to, frame_bytes, &counter, sleep),
+            false => receive(cores, to, frame_bytes, &counter, |_| std::hint::spin_loop()),
+        });
         let sending = scope.spawn(|| {
             let sent = send(cores, from, load, &counter);
             counter.wait_until_quiet();
@@ -162,7 +176,20 @@ fn send(cores: Cores, tap: BorrowedFd<'_>, load: Load<'_>, counter: &Counter) ->
     }
 }
 
-fn receive(cores: Cores, tap: BorrowedFd<'_>, frame_bytes: usize, counter: &Counter) -> Result<()> {
+/// Waits for a frame, or a moment.
+fn sleep(tap: BorrowedFd<'_>) {
+    let mut taps = [PollFd::new(tap, PollFlags::POLLIN)];
+    // Whatever it says, the next read says it too.
+    let _ = poll(&mut taps, PollTimeout::from(MOMENT_MS));
+}
+
+fn receive(
+    cores: Cores,
+    tap: BorrowedFd<'_>,
+    frame_bytes: usize,
+    counter: &Counter,
+    wait: impl Fn(BorrowedFd<'_>),
+) -> Result<()> {
     cores.take_receivers()?;
     let mut buffer = [0; 4096];
     let mut received = 0;
@@ -175,7 +202,7 @@ fn receive(cores: Cores, tap: BorrowedFd<'_>, frame_bytes: usize, counter: &Coun
             }
             // What a host's own stack says.
             Ok(_) | Err(Errno::EINTR) => {}
-            Err(Errno::EAGAIN) => std::hint::spin_loop(),
+            Err(Errno::EAGAIN) => wait(tap),
             Err(error) => return Err(error).context("reading from the receiving tap"),
         }
     }

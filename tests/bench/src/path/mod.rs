@@ -1,54 +1,81 @@
-//! Which ways from tap to tap are compared?
+//! Which ways from guest to guest are compared?
 //!
 //! Each is laid in a fresh [`Bed`] and lasts as long as what laying it returned.
 
 mod bridge_vxlan;
+mod direct;
+mod ovs;
 mod redirect;
+mod tinc;
 mod vnet;
 
 use std::any::Any;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::bed::Bed;
+use crate::packages::Packages;
 
-/// A way from tap to tap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A way from guest to guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Path {
-    /// This data plane, with its agents, as it comes.
-    Vnet,
-    /// The same, but only one of the agents counts the frames that the kernel refuses after a
-    /// redirect. It watches the whole kernel, so both watch both hosts where they share one: this
-    /// is what the two would pay on machines of their own.
-    VnetCountedOnce,
-    /// The same, and none counts them.
-    VnetUncounted,
-    /// A Linux bridge and the kernel's VXLAN device on each host.
-    BridgeVxlan,
+    /// The guests themselves are at the ends of the cable.
+    Direct,
     /// An XDP program that redirects every frame unseen: the most that this way of forwarding can
     /// give on this kernel.
     Redirect,
+    /// A Linux bridge and the kernel's VXLAN device on each host.
+    BridgeVxlan,
+    /// Open vSwitch with its datapath in user space, and VXLAN.
+    Ovs,
+    /// A tunnel between two programs.
+    Tinc,
+    /// This data plane through the XDP door, with its agents, as it comes.
+    VnetXdp,
+    /// The same, but only one of the agents counts the frames that the kernel refuses after a
+    /// redirect. It watches the whole kernel, so both watch both hosts where they share one: this
+    /// is what the two would pay on machines of their own.
+    VnetXdpCountedOnce,
+    /// The same, and none counts them.
+    VnetXdpUncounted,
+}
+
+/// What guests with an IP stack must be like for a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guests {
+    /// As they come: checksums and segments are left to the NIC.
+    LeaveWorkToTheirNic,
+    /// Every frame is finished: what forwards them cannot pass on what is still to be done.
+    FinishTheirFrames,
+    /// There is nothing between them and the cable.
+    OnTheCable,
 }
 
 impl Path {
     /// All of them.
-    pub const ALL: [Self; 5] = [
-        Self::Vnet,
-        Self::VnetCountedOnce,
-        Self::VnetUncounted,
-        Self::BridgeVxlan,
+    pub const ALL: [Self; 8] = [
+        Self::Direct,
         Self::Redirect,
+        Self::BridgeVxlan,
+        Self::Ovs,
+        Self::Tinc,
+        Self::VnetXdp,
+        Self::VnetXdpCountedOnce,
+        Self::VnetXdpUncounted,
     ];
 
     /// The name in the names of figures.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Vnet => "vnet",
-            Self::VnetCountedOnce => "vnet_counted_once",
-            Self::VnetUncounted => "vnet_uncounted",
-            Self::BridgeVxlan => "bridge_vxlan",
+            Self::Direct => "direct",
             Self::Redirect => "redirect",
+            Self::BridgeVxlan => "bridge_vxlan",
+            Self::Ovs => "ovs",
+            Self::Tinc => "tinc",
+            Self::VnetXdp => "vnet_xdp",
+            Self::VnetXdpCountedOnce => "vnet_xdp_counted_once",
+            Self::VnetXdpUncounted => "vnet_xdp_uncounted",
         }
     }
 
@@ -56,11 +83,57 @@ impl Path {
     #[must_use]
     pub const fn title(self) -> &'static str {
         match self {
-            Self::Vnet => "this data plane",
-            Self::VnetCountedOnce => "this data plane, refusals counted once",
-            Self::VnetUncounted => "this data plane, refusals not counted",
-            Self::BridgeVxlan => "Linux bridge + kernel VXLAN",
-            Self::Redirect => "bare XDP redirect (the limit)",
+            Self::Direct => "direct veth",
+            Self::Redirect => "bare XDP redirect",
+            Self::BridgeVxlan => "bridge + VXLAN",
+            Self::Ovs => "Open vSwitch, user space",
+            Self::Tinc => "tinc",
+            Self::VnetXdp => "vnet, XDP door",
+            Self::VnetXdpCountedOnce => "vnet, XDP door, refusals counted once",
+            Self::VnetXdpUncounted => "vnet, XDP door, refusals not counted",
+        }
+    }
+
+    /// Whether frames from tap to tap can go this way.
+    #[must_use]
+    pub const fn joins_taps(self) -> bool {
+        !matches!(self, Self::Direct)
+    }
+
+    /// Whether TCP and round trips are measured this way: not where the difference to a
+    /// neighbour is in single frames.
+    #[must_use]
+    pub const fn joins_stations(self) -> bool {
+        !matches!(self, Self::VnetXdpCountedOnce | Self::VnetXdpUncounted)
+    }
+
+    /// Whether programs do the forwarding, which then need the cores themselves.
+    #[must_use]
+    pub const fn is_in_user_space(self) -> bool {
+        matches!(self, Self::Ovs | Self::Tinc)
+    }
+
+    /// What guests with an IP stack must be like.
+    #[must_use]
+    pub const fn guests(self) -> Guests {
+        match self {
+            Self::Direct => Guests::OnTheCable,
+            Self::BridgeVxlan | Self::Tinc => Guests::LeaveWorkToTheirNic,
+            Self::Redirect
+            | Self::Ovs
+            | Self::VnetXdp
+            | Self::VnetXdpCountedOnce
+            | Self::VnetXdpUncounted => Guests::FinishTheirFrames,
+        }
+    }
+
+    /// The Debian package that it is made of, if it is not of this machine's kernel and ours.
+    #[must_use]
+    pub const fn package(self) -> Option<&'static str> {
+        match self {
+            Self::Ovs => Some(ovs::PACKAGE),
+            Self::Tinc => Some(tinc::PACKAGE),
+            _ => None,
         }
     }
 
@@ -68,20 +141,17 @@ impl Path {
     ///
     /// # Errors
     ///
-    /// The kernel or an agent refuses, or frames do not pass.
-    pub fn lay(self, bed: &Bed) -> Result<Box<dyn Any>> {
-        let held: Box<dyn Any> = match self {
-            Self::Vnet => Box::new(vnet::lay(bed, [true, true])?),
-            Self::VnetCountedOnce => Box::new(vnet::lay(bed, [true, false])?),
-            Self::VnetUncounted => Box::new(vnet::lay(bed, [false, false])?),
-            Self::BridgeVxlan => {
-                bridge_vxlan::lay(bed)?;
-                Box::new(())
-            }
+    /// The kernel, an agent or another program refuses.
+    pub fn lay(self, bed: &Bed, packages: &Packages) -> Result<Box<dyn Any>> {
+        Ok(match self {
+            Self::Direct => Box::new(direct::lay(bed)?),
             Self::Redirect => Box::new(redirect::lay(bed)?),
-        };
-        bed.prove()
-            .with_context(|| format!("{} does not work", self.title()))?;
-        Ok(held)
+            Self::BridgeVxlan => Box::new(bridge_vxlan::lay(bed)?),
+            Self::Ovs => Box::new(ovs::lay(bed, &packages.unpacked(ovs::PACKAGE)?)?),
+            Self::Tinc => Box::new(tinc::lay(bed, &packages.unpacked(tinc::PACKAGE)?)?),
+            Self::VnetXdp => Box::new(vnet::lay(bed, [true, true])?),
+            Self::VnetXdpCountedOnce => Box::new(vnet::lay(bed, [true, false])?),
+            Self::VnetXdpUncounted => Box::new(vnet::lay(bed, [false, false])?),
+        })
     }
 }

@@ -7,7 +7,7 @@
 use anyhow::Result;
 use lab::{Agent, Mac};
 
-use crate::bed::{ADDRESSES, Bed, CABLE, TAP};
+use crate::bed::{ADDRESSES, Bed, CABLE};
 use crate::frame::{GUEST_ONE, GUEST_TWO};
 
 pub(super) fn lay(bed: &Bed, count_refused: [bool; 2]) -> Result<[Agent; 2]> {
@@ -15,13 +15,19 @@ pub(super) fn lay(bed: &Bed, count_refused: [bool; 2]) -> Result<[Agent; 2]> {
     let [counts_one, counts_two] = count_refused;
     Ok([
         bed.one
-            .agent(&settings(counts_one, GUEST_ONE, two, GUEST_TWO))?,
+            .agent(&settings(bed.port, counts_one, GUEST_ONE, two, GUEST_TWO))?,
         bed.two
-            .agent(&settings(counts_two, GUEST_TWO, one, GUEST_ONE))?,
+            .agent(&settings(bed.port, counts_two, GUEST_TWO, one, GUEST_ONE))?,
     ])
 }
 
-fn settings(count_refused: bool, own_guest: Mac, other_host: &str, other_guest: Mac) -> String {
+fn settings(
+    port: &str,
+    count_refused: bool,
+    own_guest: Mac,
+    other_host: &str,
+    other_guest: Mac,
+) -> String {
     format!(
         r#"[agent]
 count_refused = {count_refused}
@@ -34,7 +40,7 @@ name = "blue"
 id = 7
 
 [[port]]
-name = "{TAP}"
+name = "{port}"
 network = "blue"
 addresses = ["{own_guest}"]
 

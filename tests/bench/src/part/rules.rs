@@ -6,24 +6,27 @@
 //! how much that is, and it is taken off. The agents' memory is read from `/proc` in passing.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lab::{Agent, BPF_DIRECTORY, Lab, Mac};
+use lab::{Agent, BPF_DIRECTORY, Mac};
 use vnet_agent::dataplane::{DataPlane, Role};
 use vnet_agent::model::configuration::Limits;
 
-use crate::bed::{ADDRESSES, Bed, CABLE, TAP};
+use crate::bed::{ADDRESSES, Bed, CABLE};
 use crate::bpf;
 use crate::cores::Cores;
 use crate::figure::{Bound, Figure, middle_mean};
 use crate::frame::{GUEST_ONE, GUEST_TWO, frame};
-use crate::memory;
+use crate::part::memory;
 use crate::report::number;
+use crate::taps::{TAP, Taps};
+use crate::workshop::Workshop;
 
 /// The numbers of rules that are compared.
 const RULES: [usize; 3] = [10, 1_000, 100_000];
-/// How far the costs may be apart: the dearest over the cheapest.
-const FLAT: f64 = 1.10;
+/// How much dearer a frame may be with the most rules than with the fewest.
+const FLAT: f64 = 1.05;
 /// Calls that make one sample.
 const CALLS: usize = 10_000;
 /// New flows that make one sample: few enough that those of 15 rounds fit in the flow table, so
@@ -34,27 +37,27 @@ const LENGTH: usize = 64;
 /// XDP's number for sending a frame on by another device (`linux/bpf.h`).
 const XDP_REDIRECT: u32 = 4;
 
-/// Measures; the numbers of beds start at `first_bed`.
+/// What the agents take to start, about.
+pub const START: Duration = Duration::from_secs(10);
+/// What a round takes, about.
+pub const ROUND: Duration = Duration::from_millis(600);
+
+/// Measures.
 ///
 /// # Errors
 ///
 /// An agent does not start, or a program does something else than send the frame on.
-pub fn measure(
-    lab: &Lab,
-    first_bed: u32,
-    rounds: u32,
-    cores: Cores,
-    mut progress: impl FnMut(&str),
-) -> Result<Vec<Figure>> {
+pub fn measure(workshop: &Workshop, rounds: u32) -> Result<Vec<Figure>> {
     let mut subjects = Vec::new();
-    for (number, rules) in (first_bed..).zip(RULES) {
-        progress(&format!("starting an agent with {rules} rules"));
-        subjects.push(Subject::new(lab, number, rules)?);
+    for rules in RULES {
+        workshop.say(format_args!("starting an agent with {rules} rules"));
+        subjects.push(Subject::new(workshop, rules)?);
     }
     for round in 1..=rounds {
         for subject in &mut subjects {
-            subject.sample(cores)?;
-            progress(&format!("round {round} of {rounds}: {}", subject.last()));
+            subject.sample(workshop.cores)?;
+            let last = subject.last();
+            workshop.say(format_args!("round {round} of {rounds}: {last}"));
         }
     }
     Ok(figures(&subjects))
@@ -64,6 +67,7 @@ pub fn measure(
 struct Subject {
     rules: usize,
     bed: Bed,
+    _taps: Taps,
     agent: Agent,
     plane: DataPlane,
     tap: u32,
@@ -89,8 +93,9 @@ struct Costs {
 }
 
 impl Subject {
-    fn new(lab: &Lab, number: u32, rules: usize) -> Result<Self> {
-        let bed = Bed::new(lab, number)?;
+    fn new(workshop: &Workshop, rules: usize) -> Result<Self> {
+        let bed = workshop.bed(TAP)?;
+        let taps = Taps::new(&bed)?;
         let agent = bed.one.agent(&settings(rules))?;
         let pins = Path::new(BPF_DIRECTORY).join("vnet");
         let plane = bed
@@ -100,6 +105,7 @@ impl Subject {
         let mut subject = Self {
             rules,
             bed,
+            _taps: taps,
             agent,
             plane,
             tap,
@@ -285,24 +291,26 @@ fn figures(subjects: &[Subject]) -> Vec<Figure> {
     let mut figures = Vec::new();
     for (name, title, of) in kinds {
         for Subject { rules, costs, .. } in subjects {
-            figures.push(Figure::new(
+            let figure = Figure::new(
                 format!("port_program_ns.{name}.{rules}"),
                 format!("port program, {title}, {rules} rules"),
                 "ns",
                 of(costs),
-            ));
+            );
+            figures.push(figure.map(|figure| figure.about("rules", *rules)));
         }
-        let spans: Vec<Vec<f64>> = subjects
-            .iter()
-            .map(|subject| of(&subject.costs).to_vec())
-            .collect();
-        let flatness = Figure::new(
-            format!("port_program_flatness.{name}"),
-            format!("port program, {title}: dearest over cheapest"),
-            "x",
-            &spans_by_round(&spans),
-        );
-        figures.push(flatness.map(|flatness| flatness.with_goal(Bound::AtMost(FLAT))));
+        if let [least, .., most] = subjects {
+            let growth = Figure::new(
+                format!("port_program_growth.{name}"),
+                format!(
+                    "port program, {title}: {} rules over {}",
+                    most.rules, least.rules
+                ),
+                "x",
+                &ratios(of(&most.costs), of(&least.costs)),
+            );
+            figures.push(growth.map(|growth| growth.with_goal(Bound::AtMost(FLAT))));
+        }
     }
     if let Some(Subject { costs, .. }) = subjects.first() {
         figures.push(Figure::new(
@@ -323,21 +331,9 @@ fn figures(subjects: &[Subject]) -> Vec<Figure> {
     figures.into_iter().flatten().collect()
 }
 
-/// For each round, the greatest of what was measured in it over the least.
-fn spans_by_round(series: &[Vec<f64>]) -> Vec<f64> {
-    let rounds = series.iter().map(Vec::len).min().unwrap_or(0);
-    (0..rounds)
-        .map(|round| {
-            let values = series
-                .iter()
-                .filter_map(|samples| samples.get(round).copied());
-            let (least, greatest) = values
-                .fold((f64::MAX, f64::MIN), |(least, greatest), value| {
-                    (least.min(value), greatest.max(value))
-                });
-            greatest / least
-        })
-        .collect()
+/// The ratios of what was measured in the same rounds.
+fn ratios(of: &[f64], to: &[f64]) -> Vec<f64> {
+    of.iter().zip(to).map(|(of, to)| of / to).collect()
 }
 
 #[cfg(test)]
@@ -356,11 +352,5 @@ mod tests {
     fn new_flows_lead_to_every_rule_in_turn() {
         let seen: std::collections::BTreeSet<_> = (1..10).map(|flow| scattered(flow, 10)).collect();
         assert_eq!(seen, (0..9).collect());
-    }
-
-    #[test]
-    fn flatness_compares_what_was_measured_in_the_same_round() {
-        let series = [vec![10.0, 20.0], vec![11.0, 20.0], vec![12.0, 25.0]];
-        assert_eq!(spans_by_round(&series), [1.2, 1.25]);
     }
 }

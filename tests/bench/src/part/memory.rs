@@ -5,12 +5,15 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use lab::{Agent, Lab, Mac, TapGuest};
+use lab::{Agent, Mac, TapGuest};
 
 use crate::bed::{Bed, CABLE};
 use crate::figure::{Bound, Figure};
+use crate::taps::TAP;
+use crate::workshop::Workshop;
 
 const NETWORKS: u8 = 4;
 const PORTS: u8 = 16;
@@ -19,24 +22,22 @@ const RULES: u8 = 200;
 /// What an agent may need, MiB.
 const GOAL: f64 = 30.0;
 
-/// Starts the agent once a round and reads; the numbers of beds start at `first_bed`.
+/// What a round takes, about.
+pub const ROUND: Duration = Duration::from_millis(900);
+
+/// Starts the agent once a round and reads.
 ///
 /// # Errors
 ///
 /// The agent does not start.
-pub fn measure(
-    lab: &Lab,
-    first_bed: u32,
-    rounds: u32,
-    mut progress: impl FnMut(&str),
-) -> Result<Vec<Figure>> {
+pub fn measure(workshop: &Workshop, rounds: u32) -> Result<Vec<Figure>> {
     let mut samples = Vec::new();
-    for (number, round) in (first_bed..).zip(1..=rounds) {
-        let bed = Bed::new(lab, number)?;
+    for round in 1..=rounds {
+        let bed = workshop.bed(TAP)?;
         let _guests = furnish(&bed)?;
         let agent = bed.one.agent(&settings()?)?;
         let sample = of_agent(&agent)?;
-        progress(&format!(
+        workshop.say(format_args!(
             "round {round} of {rounds}: the agent has {sample:.1} MiB"
         ));
         samples.push(sample);
@@ -76,8 +77,7 @@ fn furnish(bed: &Bed) -> Result<Vec<TapGuest>> {
         bed.two
             .run(["ip", "address", "add", &address, "dev", CABLE])?;
     }
-    // The bed's own tap is the first port.
-    (1..PORTS)
+    (0..PORTS)
         .map(|port| bed.one.tap_guest(&format!("tap{port}"), guest(port)))
         .collect()
 }

@@ -1,0 +1,8 @@
+//! What is there to measure?
+//!
+//! Each part measures in rounds of its own and hands back figures.
+
+pub mod frames;
+pub mod memory;
+pub mod rules;
+pub mod streams;
