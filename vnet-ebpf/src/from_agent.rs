@@ -38,7 +38,7 @@ pub fn from_agent<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Outc
 #[inline(always)]
 fn switch<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Outcome, Reason> {
     let header: Slow = frame.read(0).ok_or(Reason::SlowHeader)?;
-    if !header.is_ours() {
+    if !header.is_from_agent() {
         return Err(Reason::SlowHeader);
     }
     let network = header.network().ok_or(Reason::SlowHeader)?;
@@ -55,7 +55,7 @@ fn switch<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Outcome, Rea
             let into = IntoPort {
                 ledger: port.ledger,
                 bytes_max: port.frame_bytes_max,
-                flags: port.flags,
+                flags: 0,
             };
             deliver::to_port(frame, tables, header.port(), &into)
         }

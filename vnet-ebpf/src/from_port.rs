@@ -10,7 +10,7 @@ use crate::Outcome;
 use crate::frame::Frame;
 use crate::step::deliver::{self, HOP_LIMIT};
 use crate::step::resolve::{self, Arrival, IntoPort};
-use crate::step::{account, parse};
+use crate::step::{account, parse, show};
 use crate::tables::Tables;
 
 /// Takes a frame that a guest wrote to its device.
@@ -47,9 +47,11 @@ fn switch<F: Frame, T: Tables>(
         network_slot: port.network_slot,
         origin: Origin::port(PortId(device)),
         bytes,
+        manners: PortEntry::DIRECT,
     };
     let mut into = IntoPort::NONE;
     let action = resolve::resolve(tables, &arrival, &mut into, || {
+        tables.show(device, show::shown(frame, &parsed));
         let source = parsed.stations.source();
         port.flags & PortEntry::ANY_SOURCE != 0
             || port.lists(source)

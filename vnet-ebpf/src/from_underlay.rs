@@ -3,11 +3,12 @@
 
 use vnet_common::reason::Reason;
 use vnet_common::table::flow::{FlowKey, Origin};
+use vnet_common::table::port::PortEntry;
 use vnet_common::table::underlay::UnderlayEntry;
 use vnet_common::wire::ethernet::{self, Ethernet};
 
 use crate::Outcome;
-use crate::frame::Frame;
+use crate::frame::{Door, Frame};
 use crate::step::admit::{self, Admitted, Claim, Outer};
 use crate::step::resolve::{self, Arrival, IntoPort};
 use crate::step::{account, decap, deliver, echo, parse};
@@ -26,10 +27,23 @@ pub fn from_underlay<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<O
     let Some(header) = frame.read::<Ethernet>(0) else {
         return Ok(Outcome::PASSED);
     };
-    // Each family goes its own way to the end, so that every offset is a constant there.
-    match header.ethertype {
-        ethernet::IPV4 => settle(frame, tables, underlay, admit::ipv4(frame, underlay)),
-        ethernet::IPV6 => settle(frame, tables, underlay, admit::ipv6(frame, underlay)),
+    match (F::DOOR, header.ethertype) {
+        // Each family goes its own way to the end, so that every offset is a constant there.
+        (Door::Xdp, ethernet::IPV4) => {
+            settle(frame, tables, underlay, admit::ipv4(frame, underlay))
+        }
+        (Door::Xdp, ethernet::IPV6) => {
+            settle(frame, tables, underlay, admit::ipv6(frame, underlay))
+        }
+        // Nothing is constant there anyway, and one way is half of what the verifier has to go.
+        (Door::Tc, ethernet::IPV4 | ethernet::IPV6) => {
+            let claim = if header.ethertype == ethernet::IPV4 {
+                admit::ipv4(frame, underlay)
+            } else {
+                admit::ipv6(frame, underlay)
+            };
+            settle(frame, tables, underlay, claim)
+        }
         _ => Ok(Outcome::PASSED),
     }
 }
@@ -84,7 +98,12 @@ fn ours<F: Frame, T: Tables>(
     let result = if admitted.is_control {
         echo::control(frame, tables, outer, &admitted)
     } else {
-        switch(frame, tables, outer, &admitted, bytes)
+        let manners = if underlay.flags & UnderlayEntry::JOINS == 0 {
+            PortEntry::DIRECT
+        } else {
+            PortEntry::DIRECT | PortEntry::JOIN
+        };
+        switch(frame, tables, outer, &admitted, bytes, manners)
     };
     tables.count(admitted.ledger, |ledger| {
         account::account(ledger, bytes, &result)
@@ -99,6 +118,7 @@ fn switch<F: Frame, T: Tables>(
     outer: &Outer,
     admitted: &Admitted,
     bytes: u32,
+    manners: u32,
 ) -> Result<Outcome, Reason> {
     decap::decap(frame, outer, admitted)?;
     let parsed = parse::ethernet(frame)?;
@@ -110,6 +130,7 @@ fn switch<F: Frame, T: Tables>(
         network_slot: admitted.network_slot,
         origin: Origin::link(admitted.link),
         bytes,
+        manners,
     };
     let mut into = IntoPort::NONE;
     let action = resolve::resolve(tables, &arrival, &mut into, || true)?;

@@ -47,6 +47,10 @@ pub enum Way {
     Answered = 4,
     /// Not ours: the host's own stack has it.
     Passed = 5,
+    /// Into a port of this host, by way of the kernel's GRO, which joins it with others.
+    Joined = 6,
+    /// Into a port of this host, whose other end gets it at once.
+    Direct = 7,
 }
 
 impl Outcome {
@@ -75,6 +79,8 @@ impl Outcome {
             2 => Way::Delivered,
             3 => Way::SlowPath,
             4 => Way::Answered,
+            6 => Way::Joined,
+            7 => Way::Direct,
             _ => Way::Passed,
         }
     }

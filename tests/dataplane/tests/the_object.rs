@@ -8,10 +8,13 @@ use vnet_agent::dataplane::object::OBJECT;
 use vnet_common::name;
 
 /// Every program of the object.
-const PROGRAMS: [&str; 6] = [
+const PROGRAMS: [&str; 9] = [
     name::PORT_XDP,
     name::UNDERLAY_XDP,
     name::AGENT_XDP,
+    name::PORT_TC,
+    name::UNDERLAY_TC,
+    name::AGENT_TC,
     name::REDIRECT_ERROR,
     name::DEVICE_REFUSED,
     name::GENERIC_REFUSED,

@@ -38,11 +38,11 @@ fn mac(bytes: [u8; 6]) -> String {
 
 /// Reads one header and goes on with what it says follows. Returns what is left over.
 fn ethernet<'a>(frame: &'a [u8], lines: &mut Vec<String>) -> Option<&'a [u8]> {
-    const AGENTS_HEADER: EtherType = EtherType(0x88b5);
+    const AGENT: [u8; 6] = [0x02, b'v', b'n', b'e', b't', 0];
     let header = Ethernet2Slice::from_slice_without_fcs(frame).ok()?;
     let (from, to) = (mac(header.source()), mac(header.destination()));
     let kind = header.ether_type();
-    if kind == AGENTS_HEADER && frame.len() >= 32 {
+    if header.destination() == AGENT && frame.len() >= 32 {
         lines.push(slow(frame));
         return Some(ethernet(&frame[32..], lines).unwrap_or(&frame[32..]));
     }

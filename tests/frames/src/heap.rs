@@ -124,11 +124,12 @@ impl Runner for Heap {
             verdict = match result {
                 Err(reason) => Verdict::Dropped(Some(reason)),
                 Ok(outcome) => match outcome.way() {
-                    Way::Forwarded | Way::Delivered | Way::SlowPath => {
+                    Way::Forwarded | Way::Delivered | Way::Direct | Way::SlowPath => {
                         Verdict::Redirected(Some(outcome.device()))
                     }
                     Way::Answered => Verdict::Back,
-                    Way::Passed => Verdict::Passed,
+                    // Which are told apart by the books.
+                    Way::Joined | Way::Passed => Verdict::Passed,
                 },
             };
         }

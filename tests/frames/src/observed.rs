@@ -100,6 +100,11 @@ impl Tables for Observed {
         is_learned
     }
 
+    fn show(&self, device: u32, shown: u32) {
+        self.inner.show(device, shown);
+        self.events.borrow_mut().extend(self.inner.take_events());
+    }
+
     fn admit_to_slow_path(&self, device: u32, cost_ns: u32, burst_ns: u32) -> bool {
         self.inner.admit_to_slow_path(device, cost_ns, burst_ns)
     }

@@ -161,7 +161,8 @@ pub fn slow(words: &mut Words<'_>, inside: &Inside<'_>) -> Result<Vec<u8>> {
     let to = words
         .value("to")
         .map_or(Ok(AGENT), |word| actor::mac(word).map(|mac| mac.0))?;
-    let ether_type: u16 = words.number("type", 0x88b5)?;
+    let from_agent = kind != 1 && kind != 2;
+    let ether_type: u16 = words.number("type", if from_agent { 0x0800 } else { 0x88b5 })?;
     let mut bytes = [to, AGENT].concat();
     bytes.extend(ether_type.to_be_bytes());
     bytes.push(kind);

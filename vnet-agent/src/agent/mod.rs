@@ -28,6 +28,7 @@ use tracing::{info, warn};
 use vnet_common::addr::{Mac, PortId, Stations};
 use vnet_common::rule::{Destination, Shape, Source};
 use vnet_common::table::action::Action;
+use vnet_common::table::event::Event;
 use vnet_common::table::rule::RuleKey;
 
 pub use lifecycle::{Traces, run, teardown};
@@ -99,7 +100,9 @@ impl Agent {
                 }
                 events = inputs.events.next() => {
                     for event in events.context("the ring of events broke")? {
-                        self.learned(event.port, event.address);
+                        if event.kind == Event::LEARNED {
+                            self.learned(event.port, event.address);
+                        }
                     }
                     self.reconcile().await;
                 }

@@ -4,7 +4,7 @@
 use std::fs;
 
 use aya::maps::MapType;
-use aya::programs::{ProgramError, ProgramType, RawTracePoint, Xdp};
+use aya::programs::{ProgramError, ProgramType, RawTracePoint, SchedClassifier, Xdp};
 use aya::sys::is_program_supported;
 use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
 use tracing::warn;
@@ -127,6 +127,11 @@ pub fn load(
             .load()
             .map_err(|source| refused(program, source))?;
     }
+    for program in [name::PORT_TC, name::UNDERLAY_TC, name::AGENT_TC] {
+        tc(&mut object, program)?
+            .load()
+            .map_err(|source| refused(program, source))?;
+    }
     let counts_refused = count_refused && offsets.is_some() && attach_counters(&mut object, pins);
     if !counts_refused {
         pins.remove_tracepoints(&TRACEPOINTS.map(|(program, _)| program))?;
@@ -146,6 +151,17 @@ fn must_be_permitted() -> Result<(), DataPlaneError> {
 
 /// One of the XDP programs.
 pub fn xdp<'a>(object: &'a mut Ebpf, program: &'static str) -> Result<&'a mut Xdp, DataPlaneError> {
+    object
+        .program_mut(program)
+        .and_then(|program| program.try_into().ok())
+        .ok_or(DataPlaneError::Object(program))
+}
+
+/// One of the TC programs.
+pub fn tc<'a>(
+    object: &'a mut Ebpf,
+    program: &'static str,
+) -> Result<&'a mut SchedClassifier, DataPlaneError> {
     object
         .program_mut(program)
         .and_then(|program| program.try_into().ok())

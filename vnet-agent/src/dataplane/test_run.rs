@@ -4,7 +4,7 @@
 
 use aya::programs::{TestRun, TestRunOptions};
 use vnet_common::wire::handover::Handover;
-use zerocopy::IntoBytes;
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use super::DataPlane;
 use super::attach::program;
@@ -25,7 +25,7 @@ pub struct Answer {
 
 /// `struct xdp_md` of `include/uapi/linux/bpf.h`.
 #[repr(C)]
-#[derive(IntoBytes, zerocopy::Immutable)]
+#[derive(FromBytes, IntoBytes, Immutable)]
 struct Context {
     data: u32,
     data_end: u32,
@@ -103,10 +103,12 @@ impl DataPlane {
             egress_ifindex: 0,
         };
         let mut out = vec![0; data.len() + GROWTH_BYTES];
+        let mut after = Context::new_zeroed();
         let options = TestRunOptions {
             data_in: Some(data),
             data_out: Some(&mut out),
             ctx_in: Some(context.as_bytes()),
+            ctx_out: Some(after.as_mut_bytes()),
             repeat,
             ..TestRunOptions::new()
         };
@@ -116,8 +118,9 @@ impl DataPlane {
             .map_err(|error| DataPlaneError::TestRun(Box::new(error)))?;
         let length = usize::try_from(result.data_size_out).unwrap_or(0);
         // The kernel counts metadata as part of what comes out; a program that moved the start of
-        // the frame carries it along.
-        let frame = out.get(metadata..length).unwrap_or_default().to_vec();
+        // the frame carries it along, and may have added its own.
+        let start = usize::try_from(after.data).unwrap_or(0);
+        let frame = out.get(start..length).unwrap_or_default().to_vec();
         Ok(Answer {
             action: result.return_value,
             frame,

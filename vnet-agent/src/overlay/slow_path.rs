@@ -33,7 +33,7 @@ pub struct Receivers {
 /// It is not from our programs, or too short.
 pub fn parse(bytes: &[u8]) -> Result<(Slow, &[u8]), Reason> {
     let (header, frame) = Slow::read_from_prefix(bytes).map_err(|_| Reason::SlowHeader)?;
-    if !header.is_ours() {
+    if !header.is_to_agent() {
         return Err(Reason::SlowHeader);
     }
     Ok((header, frame))

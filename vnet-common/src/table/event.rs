@@ -6,11 +6,11 @@ use crate::addr::{Mac, PortId};
 plain! {
     /// Written by the programs, read by the agent.
     pub struct Event[16] {
-        /// What happened: [`Event::LEARNED`].
+        /// What happened: [`Event::LEARNED`] or [`Event::SHOWN`].
         pub kind: u32,
         /// On which port.
         pub port: PortId,
-        /// Which address.
+        /// Which address; zero where the event is not about one.
         pub address: Mac,
         /// Zero.
         pub _pad: [u8; 2],
@@ -20,6 +20,10 @@ plain! {
 impl Event {
     /// The port's address was learned.
     pub const LEARNED: u32 = 1;
+    /// The port's guest showed that it leaves work to devices ([`PortState::shown`]).
+    ///
+    /// [`PortState::shown`]: super::port::PortState::shown
+    pub const SHOWN: u32 = 2;
 
     /// Bytes of the ring.
     pub const RING_BYTES: u32 = 65_536;

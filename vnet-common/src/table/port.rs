@@ -81,7 +81,29 @@ plain! {
 impl PortState {
     /// It leaves segmentation to the device: a frame was longer than its segments.
     pub const SEGMENTS: u32 = 1;
-    /// It leaves checksums to the device: the first frame of a flow had that of its pseudo header
-    /// alone.
+    /// It leaves checksums to the device: the first frames of two flows in succession had that of
+    /// their pseudo header alone.
     pub const UNFINISHED: u32 = 2;
+    /// The latest flow's first frame had: by chance, one of 65,536 finished ones has too.
+    pub const MAYBE_UNFINISHED: u32 = 4;
+    /// Of a frame: it had another checksum. Never kept.
+    pub const FINISHED: u32 = 8;
+
+    /// What is shown after a frame that showed this.
+    #[inline(always)]
+    #[must_use]
+    pub const fn after(shown: u32, frame: u32) -> u32 {
+        let certain = shown & !Self::MAYBE_UNFINISHED;
+        if frame & Self::UNFINISHED != 0 {
+            if shown & Self::MAYBE_UNFINISHED != 0 {
+                certain | Self::UNFINISHED
+            } else {
+                certain | Self::MAYBE_UNFINISHED
+            }
+        } else if frame & Self::FINISHED != 0 {
+            certain
+        } else {
+            shown | frame
+        }
+    }
 }

@@ -1,13 +1,15 @@
 //! The header between the programs and the agent, on the agent's tap.
 //!
 //! ```text
-//! | destination 6 | source 6 | type 0x88b5 | kind | hop limit |
+//! | destination 6 | source 6 | type | kind | hop limit |
 //! | network 4 | port 4 | link 4 | origin | 0 3 |
 //! ```
 //!
-//! It begins like an Ethernet header, so that a capture on the tap shows it as what it is. Numbers
-//! are in host order: it never leaves the host.
+//! It begins like an Ethernet header, so that a capture on the tap shows it as what it is. To the
+//! agent the type is 0x88b5. From the agent it is IPv4's, although none follows: a TC program may
+//! take bytes off the front of IP packets only. Numbers are in host order: it never leaves the host.
 
+use super::ethernet::{IPV4, LOCAL};
 use super::header;
 use crate::addr::{LinkId, Mac, NetworkId, PortId};
 use crate::table::flow::Origin;
@@ -19,7 +21,7 @@ header! {
         pub destination: Mac,
         /// [`Slow::AGENT`].
         pub source: Mac,
-        /// [`super::ethernet::LOCAL`].
+        /// [`super::ethernet::LOCAL`], or from the agent [`super::ethernet::IPV4`].
         pub ethertype: [u8; 2],
         /// [`Slow::FRAME`] and the others.
         pub kind: u8,
@@ -56,21 +58,22 @@ impl Slow {
             (_, Some(LinkId(link))) => (0, link, 2),
             _ => (0, 0, 3),
         };
-        Self::with(kind, hop_limit, network, port, link, code)
+        Self::with(LOCAL, kind, hop_limit, network, port, link, code)
     }
 
     /// A header for a frame that the agent puts into a port.
     pub const fn deliver(network: NetworkId, port: PortId) -> Self {
-        Self::with(Self::DELIVER, 0, network, port.0, 0, 3)
+        Self::with(IPV4, Self::DELIVER, 0, network, port.0, 0, 3)
     }
 
     /// A header for a frame, or a probe, that the agent sends over a link.
     pub const fn send(kind: u8, hop_limit: u8, network: NetworkId, link: LinkId) -> Self {
-        Self::with(kind, hop_limit, network, 0, link.0, 3)
+        Self::with(IPV4, kind, hop_limit, network, 0, link.0, 3)
     }
 
     #[inline(always)]
     const fn with(
+        ethertype: [u8; 2],
         kind: u8,
         hop_limit: u8,
         network: NetworkId,
@@ -81,7 +84,7 @@ impl Slow {
         Self {
             destination: Self::AGENT,
             source: Self::AGENT,
-            ethertype: super::ethernet::LOCAL,
+            ethertype,
             kind,
             hop_limit,
             network: network.get().to_ne_bytes(),
@@ -120,9 +123,15 @@ impl Slow {
         LinkId(u32::from_ne_bytes(self.link))
     }
 
-    /// Whether it begins as it must.
+    /// Whether it begins as one to the agent must.
     #[inline(always)]
-    pub fn is_ours(&self) -> bool {
-        self.destination == Self::AGENT && self.ethertype == super::ethernet::LOCAL
+    pub fn is_to_agent(&self) -> bool {
+        self.destination == Self::AGENT && self.ethertype == LOCAL
+    }
+
+    /// Whether it begins as one from the agent must.
+    #[inline(always)]
+    pub fn is_from_agent(&self) -> bool {
+        self.destination == Self::AGENT && self.ethertype == IPV4
     }
 }

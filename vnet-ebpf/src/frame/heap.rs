@@ -2,9 +2,10 @@
 
 use std::vec::Vec;
 
+use vnet_common::reason::Reason;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::Frame;
+use super::{Door, Frame};
 
 /// Bytes that XDP drivers leave free in front of a frame (`XDP_PACKET_HEADROOM`).
 pub const HEADROOM: usize = 256;
@@ -41,6 +42,8 @@ impl HeapFrame {
 }
 
 impl Frame for HeapFrame {
+    const DOOR: Door = Door::Xdp;
+
     fn device(&self) -> u32 {
         self.device
     }
@@ -63,9 +66,9 @@ impl Frame for HeapFrame {
         Some(())
     }
 
-    fn grow(&mut self, bytes: usize) -> Option<()> {
-        self.start = self.start.checked_sub(bytes)?;
-        Some(())
+    fn grow(&mut self, bytes: usize) -> Result<(), Reason> {
+        self.start = self.start.checked_sub(bytes).ok_or(Reason::NoHeadroom)?;
+        Ok(())
     }
 
     fn shrink(&mut self, bytes: usize) -> Option<()> {

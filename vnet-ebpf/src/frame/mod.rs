@@ -3,20 +3,44 @@
 //! The one place where bytes of a frame are touched: every access is checked against the frame's
 //! end, and nothing keeps a pointer, because growing and shrinking move the bytes.
 
+use vnet_common::reason::Reason;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 #[cfg(not(target_arch = "bpf"))]
 pub mod heap;
 #[cfg(target_arch = "bpf")]
+mod packet;
+#[cfg(target_arch = "bpf")]
+pub mod tc;
+#[cfg(target_arch = "bpf")]
 pub mod xdp;
+
+/// Where in the kernel a program meets a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// In the driver, before there is a socket buffer.
+    Xdp,
+    /// As a socket buffer, with what was left to devices.
+    Tc,
+}
 
 /// A frame: bytes that can be read, written, and grown or shrunk at the front.
 pub trait Frame {
+    /// The door it came in by.
+    const DOOR: Door;
+
     /// The device it came in on.
     fn device(&self) -> u32;
 
     /// Bytes in it.
     fn length(&self) -> u32;
+
+    /// Payload bytes of each packet that it becomes on its way, where a device does segmentation;
+    /// 0 where it is one packet.
+    #[inline(always)]
+    fn segment_bytes(&self) -> u32 {
+        0
+    }
 
     /// A copy of the header at this offset, or nothing where the frame is too short.
     fn read<T: FromBytes + Copy>(&self, offset: usize) -> Option<T>;
@@ -24,8 +48,33 @@ pub trait Frame {
     /// Overwrites the header at this offset; nothing, and nothing written, where it is too short.
     fn write<T: IntoBytes + Immutable + Copy>(&mut self, offset: usize, value: &T) -> Option<()>;
 
-    /// Adds bytes of any content at the front; nothing where the holder has no room.
-    fn grow(&mut self, bytes: usize) -> Option<()>;
+    /// Adds bytes of any content at the front.
+    ///
+    /// # Errors
+    ///
+    /// The holder has no room.
+    fn grow(&mut self, bytes: usize) -> Result<(), Reason>;
+
+    /// The same for outer headers that end in UDP, over this family of IP.
+    ///
+    /// # Errors
+    ///
+    /// As for `grow`.
+    #[inline(always)]
+    fn encapsulate(&mut self, bytes: usize, _over_ipv6: bool) -> Result<(), Reason> {
+        self.grow(bytes)
+    }
+
+    /// Carries out what shrinking may have put off: now the holder's own idea of where the frame
+    /// begins is right.
+    ///
+    /// # Errors
+    ///
+    /// The holder cannot.
+    #[inline(always)]
+    fn settle(&mut self) -> Result<(), Reason> {
+        Ok(())
+    }
 
     /// Takes bytes off the front; nothing where there are not that many, or too few would be left
     /// for an Ethernet header.

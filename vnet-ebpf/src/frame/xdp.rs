@@ -4,40 +4,20 @@
     reason = "packet memory is pointers, which the verifier checks"
 )]
 
-use core::arch::asm;
-use core::intrinsics::unaligned_volatile_store;
-
 use aya_ebpf::bindings::xdp_md;
-use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
+use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_meta, bpf_xdp_adjust_tail};
+use vnet_common::reason::Reason;
 use vnet_common::wire::handover::Handover;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::Frame;
+use super::packet::{pointer_field, put};
+use super::{Door, Frame};
 
 /// A frame that an XDP program was called for.
 pub struct XdpFrame {
     context: *mut xdp_md,
     start: usize,
     end: usize,
-}
-
-/// Reads a pointer field of the context. The kernel replaces these 32-bit loads by loads of whole
-/// pointers, and the verifier then refuses the 32-bit spill that the compiler may make of one: so
-/// the load is written as the instruction, whose result is a whole register.
-macro_rules! pointer_field {
-    ($context:expr, $offset:literal) => {{
-        let value: usize;
-        // SAFETY: the context outlives the program (see `XdpFrame::new`) and has this field.
-        unsafe {
-            asm!(
-                concat!("{value} = *(u32 *)({context} + ", $offset, ")"),
-                value = out(reg) value,
-                context = in(reg) $context,
-                options(readonly, nostack),
-            );
-        }
-        value
-    }};
 }
 
 impl XdpFrame {
@@ -76,6 +56,25 @@ impl XdpFrame {
         Some(unsafe { (metadata as *const Handover).read_unaligned() })
     }
 
+    /// Writes this in front of the frame, for the next program of its device; nothing where the
+    /// driver carries no metadata.
+    #[inline(always)]
+    pub fn hand_over(&mut self, handover: &Handover) -> Option<()> {
+        let delta = (Handover::BYTES as i32).wrapping_neg();
+        // SAFETY: the helper checks the room; no pointer into the frame is kept.
+        if unsafe { bpf_xdp_adjust_meta(self.context, delta) } != 0 {
+            return None;
+        }
+        self.moved();
+        let metadata = pointer_field!(self.context, "8");
+        if metadata.wrapping_add(Handover::BYTES) > self.start {
+            return None;
+        }
+        // SAFETY: all of it lies before the frame.
+        unsafe { put(metadata as *mut Handover, handover) };
+        Some(())
+    }
+
     /// A pointer to a `T` at this offset, all of it inside the frame.
     #[inline(always)]
     fn at<T>(&self, offset: usize) -> Option<*mut T> {
@@ -87,49 +86,9 @@ impl XdpFrame {
     }
 }
 
-/// A value whose words are where the verifier wants words of the stack.
-#[repr(C, align(8))]
-struct Aligned<T>(T);
-
-/// Copies in the widest moves there are. The compiler's own copy of bytes that lie anywhere is one
-/// move a byte, and it would turn a plain loop into that copy; volatile moves stay what they are.
-///
-/// # Safety
-///
-/// Both sides have these many bytes, all of `from` initialised.
-#[inline(always)]
-unsafe fn copy_in_words(to: *mut u8, from: *const u8, bytes: usize) {
-    /// Moves one `T` at this offset if all of it belongs to the copy. Returns the next offset.
-    ///
-    /// # Safety
-    ///
-    /// As for `copy_in_words`.
-    #[inline(always)]
-    unsafe fn one<T>(to: *mut u8, from: *const u8, at: usize, bytes: usize) -> usize {
-        let next = at.wrapping_add(size_of::<T>());
-        if next > bytes {
-            return at;
-        }
-        // SAFETY: `next` is not behind the end of either side; neither move needs alignment.
-        unsafe {
-            let word = from.add(at).cast::<T>().read_unaligned();
-            unaligned_volatile_store(to.add(at).cast::<T>(), word);
-        }
-        next
-    }
-    let mut at = 0usize;
-    // SAFETY: `one` stays inside; the caller vouches for the rest.
-    unsafe {
-        while at.wrapping_add(size_of::<u64>()) <= bytes {
-            at = one::<u64>(to, from, at, bytes);
-        }
-        at = one::<u32>(to, from, at, bytes);
-        at = one::<u16>(to, from, at, bytes);
-        one::<u8>(to, from, at, bytes);
-    }
-}
-
 impl Frame for XdpFrame {
+    const DOOR: Door = Door::Xdp;
+
     #[inline(always)]
     fn device(&self) -> u32 {
         // SAFETY: the context outlives the program (see `new`).
@@ -150,24 +109,22 @@ impl Frame for XdpFrame {
 
     #[inline(always)]
     fn write<T: IntoBytes + Immutable + Copy>(&mut self, offset: usize, value: &T) -> Option<()> {
-        let to = self.at::<T>(offset)?.cast::<u8>();
-        let aligned = Aligned(*value);
-        let from = (&raw const aligned.0).cast::<u8>();
-        // SAFETY: `at` checked the bounds of `to`; a `T` has no uninitialised bytes (IntoBytes).
-        unsafe { copy_in_words(to, from, size_of::<T>()) };
+        let to = self.at::<T>(offset)?;
+        // SAFETY: `at` checked the bounds.
+        unsafe { put(to, value) };
         Some(())
     }
 
     #[inline(always)]
-    fn grow(&mut self, bytes: usize) -> Option<()> {
+    fn grow(&mut self, bytes: usize) -> Result<(), Reason> {
         let delta = (bytes as i32).wrapping_neg();
         // SAFETY: the helper checks the room and moves `data`; no pointer into the frame is kept.
         match unsafe { bpf_xdp_adjust_head(self.context, delta) } {
             0 => {
                 self.moved();
-                Some(())
+                Ok(())
             }
-            _ => None,
+            _ => Err(Reason::NoHeadroom),
         }
     }
 

@@ -15,7 +15,7 @@ pub fn account(ledger: &mut Ledger, bytes: u32, result: &Result<Outcome, Reason>
     };
     let counter = match outcome.way() {
         Way::Forwarded => &mut ledger.forwarded,
-        Way::Delivered => &mut ledger.delivered,
+        Way::Delivered | Way::Joined | Way::Direct => &mut ledger.delivered,
         Way::SlowPath => &mut ledger.slow_path,
         Way::Answered => &mut ledger.answered,
         Way::Passed => &mut ledger.passed,

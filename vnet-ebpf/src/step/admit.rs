@@ -80,7 +80,7 @@ pub fn ipv4<F: Frame>(frame: &F, underlay: &UnderlayEntry) -> Claim {
     if ip.is_fragment() {
         return Claim::Broken(Reason::OuterFragment);
     }
-    let total = usize::from(u16::from_be_bytes(ip.total_length));
+    let total = packet_bytes(frame, u16::from_be_bytes(ip.total_length));
     if !ip.is_intact() || !lengths_agree(frame, IP_AT, total, Ipv4::BYTES, &udp) {
         return Claim::Broken(Reason::OuterHeader);
     }
@@ -108,7 +108,8 @@ pub fn ipv6<F: Frame>(frame: &F, underlay: &UnderlayEntry) -> Claim {
     if ip.is_from_mapped_ipv4() {
         return Claim::Broken(Reason::UnknownPeer);
     }
-    let total = usize::from(u16::from_be_bytes(ip.payload_length)).wrapping_add(Ipv6::BYTES);
+    let total = u16::from_be_bytes(ip.payload_length).wrapping_add(Ipv6::BYTES as u16);
+    let total = packet_bytes(frame, total);
     if !lengths_agree(frame, IP_AT, total, Ipv6::BYTES, &udp) {
         return Claim::Broken(Reason::OuterHeader);
     }
@@ -136,6 +137,17 @@ fn udp_for_us<F: Frame>(frame: &F, at: usize, underlay: &UnderlayEntry) -> Optio
     }
 }
 
+/// IP header and payload. Where several packets were joined, or were never apart, they say of
+/// themselves what one of them would, and the kernel has made sure that they fit.
+#[inline(always)]
+fn packet_bytes<F: Frame>(frame: &F, said: u16) -> usize {
+    if frame.segment_bytes() == 0 {
+        usize::from(said)
+    } else {
+        (frame.length() as usize).wrapping_sub(IP_AT)
+    }
+}
+
 /// IP's length fits the frame, and UDP's fits IP's exactly.
 #[inline(always)]
 fn lengths_agree<F: Frame>(
@@ -145,6 +157,9 @@ fn lengths_agree<F: Frame>(
     ip_bytes: usize,
     udp: &Udp,
 ) -> bool {
+    if frame.segment_bytes() != 0 {
+        return true;
+    }
     let udp_length = usize::from(u16::from_be_bytes(udp.length));
     total == ip_bytes.wrapping_add(udp_length)
         && udp_length >= Udp::BYTES
@@ -195,10 +210,20 @@ pub fn admit<F: Frame, T: Tables>(
         ledger: entry.ledger,
         network,
         network_slot: entry.network_slot,
-        headers,
+        // Read once more, as a number that the verifier knows nothing of: it would follow every
+        // length that the options were found to have to the program's end.
+        headers: headers_bytes(frame, outer).ok_or(Reason::Geneve)?,
         is_control: geneve.flags & Geneve::CONTROL != 0,
         protocol: geneve.protocol,
     })
+}
+
+/// Bytes of all outer headers.
+#[inline(always)]
+fn headers_bytes<F: Frame>(frame: &F, outer: &Outer) -> Option<usize> {
+    let geneve: Geneve = frame.read(outer.geneve_at)?;
+    let before = outer.geneve_at.wrapping_add(Geneve::BYTES);
+    Some(before.wrapping_add(core::hint::black_box(geneve.options_bytes()) & 0xfc))
 }
 
 /// The cookie, in the common case: our option and no other.

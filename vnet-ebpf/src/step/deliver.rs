@@ -4,12 +4,14 @@ use vnet_common::addr::{LinkId, PortId};
 use vnet_common::reason::Reason;
 use vnet_common::table::action::{Action, Kind};
 use vnet_common::table::ledger::Ledger;
+use vnet_common::table::port::PortEntry;
 use vnet_common::wire::slow::Slow;
 
 use super::encap::{self, Outside};
+use super::fit;
 use super::parse::{self, Parsed};
 use super::resolve::{Arrival, IntoPort};
-use crate::frame::Frame;
+use crate::frame::{Door, Frame};
 use crate::tables::Tables;
 use crate::{Outcome, Way};
 
@@ -32,20 +34,29 @@ pub fn deliver<F: Frame, T: Tables>(
     hop_limit: u8,
 ) -> Result<Outcome, Reason> {
     match action.kind() {
-        Kind::Deliver => to_port(frame, tables, PortId(action.target()), into),
+        Kind::Deliver => {
+            let into = IntoPort {
+                flags: into.flags & arrival.manners,
+                ..*into
+            };
+            to_port(frame, tables, PortId(action.target()), &into)
+        }
         Kind::Send => {
             let [_, a, b, c] = arrival.key.network.get().to_be_bytes();
             let entropy = parse::entropy(frame, parsed);
-            to_link(
-                frame,
-                tables,
-                LinkId(action.target()),
-                &Outside {
-                    hop_limit,
-                    network: [a, b, c],
-                    entropy,
-                },
-            )
+            let outside = Outside {
+                hop_limit,
+                network: [a, b, c],
+                entropy,
+            };
+            match to_link(frame, tables, LinkId(action.target()), &outside) {
+                // A guest's own tunnel that is to be segmented: no tunnel goes around it before it
+                // is, which the way up to the agent does.
+                Err(Reason::NoHeadroom) if frame.segment_bytes() != 0 => {
+                    flood(frame, tables, arrival, hop_limit)
+                }
+                result => result,
+            }
         }
         Kind::Flood => flood(frame, tables, arrival, hop_limit),
         Kind::Drop => Err(action.reason()),
@@ -56,17 +67,23 @@ pub fn deliver<F: Frame, T: Tables>(
 /// Into a port of this host.
 #[inline(always)]
 pub fn to_port<F: Frame, T: Tables>(
-    frame: &F,
+    frame: &mut F,
     tables: &T,
     port: PortId,
     into: &IntoPort,
 ) -> Result<Outcome, Reason> {
-    if frame.length() > into.bytes_max {
+    if fit::packet_bytes(frame) > into.bytes_max {
         return Err(Reason::TooBig);
     }
+    frame.settle()?;
     let bytes = frame.length();
     tables.count(into.ledger, |ledger| ledger.sent.add(bytes));
-    Ok(Outcome::new(Way::Delivered, port.0))
+    let way = match F::DOOR {
+        Door::Xdp if into.flags & PortEntry::JOIN != 0 => Way::Joined,
+        Door::Tc if into.flags & PortEntry::DIRECT != 0 => Way::Direct,
+        _ => Way::Delivered,
+    };
+    Ok(Outcome::new(way, port.0))
 }
 
 /// Out over a link.
@@ -85,7 +102,7 @@ pub fn to_link<F: Frame, T: Tables>(
         return Err(Reason::HopLimit);
     }
     let bytes = frame.length();
-    if bytes > link.frame_bytes_max {
+    if fit::packet_bytes(frame) > link.frame_bytes_max {
         return Err(Reason::TooBig);
     }
     encap::encap(frame, tables, id, link, outside)?;
@@ -123,7 +140,7 @@ pub fn to_agent<F: Frame, T: Tables>(
         return Err(Reason::NoAgent);
     }
     let bytes = frame.length();
-    frame.grow(Slow::BYTES).ok_or(Reason::NoHeadroom)?;
+    frame.grow(Slow::BYTES)?;
     frame.write(0, header).ok_or(Reason::NoHeadroom)?;
     tables.count(Ledger::AGENT, |ledger| ledger.sent.add(bytes));
     Ok(Outcome::new(Way::SlowPath, device))

@@ -33,7 +33,8 @@ const AFTER_IPV6: usize = 54;
 ///
 /// # Errors
 ///
-/// [`Reason::NoHeadroom`] where the driver left no room.
+/// [`Reason::NoHeadroom`] where the driver left no room, or the kernel cannot put a tunnel around
+/// this frame.
 #[inline(always)]
 pub fn encap<F: Frame, T: Tables>(
     frame: &mut F,
@@ -43,13 +44,12 @@ pub fn encap<F: Frame, T: Tables>(
     outside: &Outside,
 ) -> Result<(), Reason> {
     let is_plain = link.flags & LinkEntry::PLAIN != 0;
-    let fitted = match (link.flags & LinkEntry::IPV6 != 0, is_plain) {
+    let after_ip = match (link.flags & LinkEntry::IPV6 != 0, is_plain) {
         (false, false) => over_ipv4::<F, 70>(frame, link, outside),
         (false, true) => over_ipv4::<F, 50>(frame, link, outside),
         (true, false) => over_ipv6::<F, 90>(frame, link, outside),
         (true, true) => over_ipv6::<F, 70>(frame, link, outside),
-    };
-    let after_ip = fitted.ok_or(Reason::NoHeadroom)?;
+    }?;
     if !is_plain {
         option(frame, tables, id, link, after_ip).ok_or(Reason::NoHeadroom)?;
     }
@@ -61,8 +61,18 @@ fn over_ipv4<F: Frame, const HEADERS: usize>(
     frame: &mut F,
     link: &LinkEntry,
     outside: &Outside,
+) -> Result<usize, Reason> {
+    frame.encapsulate(HEADERS, false)?;
+    fill_ipv4::<F, HEADERS>(frame, link, outside).ok_or(Reason::NoHeadroom)
+}
+
+#[inline(always)]
+fn fill_ipv4<F: Frame, const HEADERS: usize>(
+    frame: &mut F,
+    link: &LinkEntry,
+    outside: &Outside,
 ) -> Option<usize> {
-    copy_headers::<F, HEADERS>(frame, link)?;
+    frame.write(0, link.header.first_chunk::<HEADERS>()?)?;
     let length = (frame.length() as u16).wrapping_sub(Ethernet::BYTES as u16);
     // The TTL is the high byte of its word.
     let sum = link
@@ -82,21 +92,24 @@ fn over_ipv6<F: Frame, const HEADERS: usize>(
     frame: &mut F,
     link: &LinkEntry,
     outside: &Outside,
+) -> Result<usize, Reason> {
+    frame.encapsulate(HEADERS, true)?;
+    fill_ipv6::<F, HEADERS>(frame, link, outside).ok_or(Reason::NoHeadroom)
+}
+
+#[inline(always)]
+fn fill_ipv6<F: Frame, const HEADERS: usize>(
+    frame: &mut F,
+    link: &LinkEntry,
+    outside: &Outside,
 ) -> Option<usize> {
-    copy_headers::<F, HEADERS>(frame, link)?;
+    frame.write(0, link.header.first_chunk::<HEADERS>()?)?;
     let length = (frame.length() as u16)
         .wrapping_sub((Ethernet::BYTES as u16).wrapping_add(Ipv6::BYTES as u16));
     frame.write(18, &length.to_be_bytes())?;
     frame.write(21, &outside.hop_limit)?;
     udp_and_network(frame, AFTER_IPV6, length, outside)?;
     Some(AFTER_IPV6)
-}
-
-#[inline(always)]
-fn copy_headers<F: Frame, const HEADERS: usize>(frame: &mut F, link: &LinkEntry) -> Option<()> {
-    let headers: &[u8; HEADERS] = link.header.first_chunk()?;
-    frame.grow(HEADERS)?;
-    frame.write(0, headers)
 }
 
 #[inline(always)]

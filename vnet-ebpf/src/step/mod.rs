@@ -7,6 +7,8 @@ pub mod decap;
 pub mod deliver;
 pub mod echo;
 pub mod encap;
+pub mod fit;
 pub mod parse;
 pub mod resolve;
 pub mod rules;
+pub mod show;

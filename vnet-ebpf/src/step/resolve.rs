@@ -11,6 +11,10 @@ use super::rules;
 use crate::tables::Tables;
 
 /// A frame as the tables know it.
+///
+/// Aligned, because the compiler writes the key's words in pairs, and the verifier wants each pair
+/// where a word of the stack is.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival {
     /// Its network, source and destination.
@@ -21,6 +25,9 @@ pub struct Arrival {
     pub origin: Origin,
     /// Bytes, Ethernet header included.
     pub bytes: u32,
+    /// Which flags of a port it may be delivered by, of `PortEntry::JOIN` and
+    /// `PortEntry::DIRECT`.
+    pub manners: u32,
 }
 
 /// What delivering into a port needs to know of it. A flow remembers it with its decision, so that

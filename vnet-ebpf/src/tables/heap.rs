@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::vec::Vec;
 
-use super::{Tables, spend};
+use super::{Tables, is_news, spend};
 use vnet_common::addr::{LinkId, Mac, PortId};
 use vnet_common::table::admission::{AdmissionEntry, AdmissionKey};
 use vnet_common::table::event::Event;
@@ -147,6 +147,23 @@ impl Tables for HeapTables {
             });
         }
         state.learned == source.to_bits()
+    }
+
+    fn show(&self, device: u32, shown: u32) {
+        let mut states = self.states.borrow_mut();
+        let Some(state) = states.get_mut(&device) else {
+            return;
+        };
+        let before = state.shown;
+        state.shown = PortState::after(before, shown);
+        if is_news(before, state.shown) {
+            self.events.borrow_mut().push(Event {
+                kind: Event::SHOWN,
+                port: PortId(device),
+                address: Mac::ZERO,
+                _pad: [0; 2],
+            });
+        }
     }
 
     fn admit_to_slow_path(&self, device: u32, cost_ns: u32, burst_ns: u32) -> bool {

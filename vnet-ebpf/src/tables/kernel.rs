@@ -18,7 +18,7 @@ use vnet_common::table::setting::Setting;
 use vnet_common::table::underlay::UnderlayEntry;
 
 use super::atomic::{add, compare_exchange};
-use super::{Tables, spend};
+use super::{Tables, is_news, spend};
 
 /// The maps of the object.
 #[derive(Clone, Copy)]
@@ -197,6 +197,34 @@ impl Tables for KernelTables {
                 true
             }
             other => other == source.to_bits(),
+        }
+    }
+
+    #[inline(always)]
+    fn show(&self, device: u32, shown: u32) {
+        if shown == 0 || self.is_dry {
+            return;
+        }
+        let Some(state) = self.maps.port_states.get_ptr_mut(device) else {
+            return;
+        };
+        // SAFETY: as in `is_learned`.
+        let before = unsafe { (&raw const (*state).shown).read_volatile() };
+        let after = PortState::after(before, shown);
+        if after == before {
+            return;
+        }
+        // Two CPUs at one moment: the later one wins, and the next flow shows it again.
+        // SAFETY: as in `is_learned`, and aligned.
+        unsafe { (&raw mut (*state).shown).write_volatile(after) };
+        if is_news(before, after) {
+            let event = Event {
+                kind: Event::SHOWN,
+                port: PortId(device),
+                address: Mac::ZERO,
+                _pad: [0; 2],
+            };
+            self.tell(state, &event);
         }
     }
 

@@ -10,7 +10,7 @@ use vnet_common::table::flow::{FlowEntry, FlowKey};
 use vnet_common::table::ledger::Ledger;
 use vnet_common::table::link::LinkEntry;
 use vnet_common::table::network::NetworkEntry;
-use vnet_common::table::port::PortEntry;
+use vnet_common::table::port::{PortEntry, PortState};
 use vnet_common::table::rule::{RuleEntry, RuleKey};
 use vnet_common::table::underlay::UnderlayEntry;
 
@@ -59,11 +59,20 @@ pub trait Tables {
     /// Whether `source` is the port's learned address; the first to ask is learned.
     fn is_learned(&self, device: u32, source: Mac) -> bool;
 
+    /// Remembers what a frame showed of the port's guest (bits of `PortState`).
+    fn show(&self, device: u32, shown: u32);
+
     /// Takes one frame from the port's slow-path budget: whether there was one.
     fn admit_to_slow_path(&self, device: u32, cost_ns: u32, burst_ns: u32) -> bool;
 
     /// A monotonic clock, nanoseconds.
     fn now_ns(&self) -> u64;
+}
+
+/// Whether the agent wants to hear of this change of what a port's guest showed.
+#[inline(always)]
+pub const fn is_news(before: u32, after: u32) -> bool {
+    after & !before & (PortState::SEGMENTS | PortState::UNFINISHED) != 0
 }
 
 /// One step of the generic cell rate algorithm, in its virtual scheduling form (ITU-T I.371,

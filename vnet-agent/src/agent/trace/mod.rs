@@ -227,7 +227,7 @@ impl Agent {
                 step("drop", reason.text().to_owned())
             }
             Ok(outcome) => match outcome.way() {
-                Way::Delivered => {
+                Way::Delivered | Way::Joined | Way::Direct => {
                     let name = self.device(outcome.device());
                     report.target = Some(Target::Port(name.clone()));
                     step("deliver", format!("into {name}"))
@@ -261,7 +261,7 @@ impl Agent {
         let expected = match host {
             Err(_) => XDP_DROP,
             Ok(outcome) => match outcome.way() {
-                Way::Passed => XDP_PASS,
+                Way::Passed | Way::Joined => XDP_PASS,
                 Way::Answered => XDP_TX,
                 _ => XDP_REDIRECT,
             },
@@ -310,7 +310,7 @@ fn step(step: &str, outcome: String) -> TraceStep {
 fn verdict(result: Result<Outcome, Reason>) -> Verdict {
     match result.map(Outcome::way) {
         Ok(Way::Forwarded) => Verdict::Forwarded,
-        Ok(Way::Delivered) => Verdict::Delivered,
+        Ok(Way::Delivered | Way::Joined | Way::Direct) => Verdict::Delivered,
         Ok(Way::SlowPath) => Verdict::SlowPath,
         Ok(Way::Answered) => Verdict::Answered,
         Ok(Way::Passed) => Verdict::Passed,

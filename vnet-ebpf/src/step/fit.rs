@@ -1,0 +1,65 @@
+//! How large are the packets that a frame becomes? Itself, or one of its segments.
+
+use vnet_common::wire::ethernet::{self, Ethernet};
+use vnet_common::wire::ipv4::{self, Ipv4};
+use vnet_common::wire::ipv6::Ipv6;
+use vnet_common::wire::udp::Udp;
+
+use crate::frame::Frame;
+
+const TCP: u8 = 6;
+/// Where TCP says how long its header is, in words, in the high half (RFC 9293, section 3.1).
+const TCP_WORDS_AT: usize = 12;
+const TAG_BYTES: usize = 4;
+/// Tags that are looked behind.
+const TAGS_MAX: usize = 2;
+
+/// Bytes of the largest one, Ethernet header included.
+#[inline(always)]
+pub fn packet_bytes<F: Frame>(frame: &F) -> u32 {
+    let segment_bytes = frame.segment_bytes();
+    if segment_bytes == 0 {
+        return frame.length();
+    }
+    // What is segmented has headers that the kernel could read; else its whole length is the one
+    // thing known.
+    match headers_bytes(frame) {
+        Some(headers) => (headers as u32).wrapping_add(segment_bytes),
+        None => frame.length(),
+    }
+}
+
+/// Bytes before the payload of TCP or UDP.
+#[inline(always)]
+fn headers_bytes<F: Frame>(frame: &F) -> Option<usize> {
+    let mut at = Ethernet::BYTES;
+    let mut ethertype: [u8; 2] = frame.read(12)?;
+    for _ in 0..TAGS_MAX {
+        if !matches!(ethertype, ethernet::VLAN | ethernet::SERVICE_VLAN) {
+            break;
+        }
+        ethertype = frame.read(at.wrapping_add(2))?;
+        at = at.wrapping_add(TAG_BYTES);
+    }
+    let (protocol, transport_at) = match ethertype {
+        ethernet::IPV4 => {
+            let header: Ipv4 = frame.read(at)?;
+            let words = usize::from(header.version_and_words & 0x0f);
+            (header.protocol, at.wrapping_add(words.wrapping_mul(4)))
+        }
+        ethernet::IPV6 => {
+            let header: Ipv6 = frame.read(at)?;
+            (header.next_header, at.wrapping_add(Ipv6::BYTES))
+        }
+        _ => return None,
+    };
+    match protocol {
+        TCP => {
+            let words: u8 = frame.read(transport_at.wrapping_add(TCP_WORDS_AT))?;
+            let words = usize::from(words.wrapping_shr(4));
+            Some(transport_at.wrapping_add(words.wrapping_mul(4)))
+        }
+        ipv4::UDP => Some(transport_at.wrapping_add(Udp::BYTES)),
+        _ => None,
+    }
+}
