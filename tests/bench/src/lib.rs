@@ -12,6 +12,7 @@
 pub mod bed;
 pub mod bpf;
 pub mod busy;
+pub mod chart;
 pub mod cores;
 pub mod figure;
 pub mod frame;
@@ -24,6 +25,7 @@ pub mod report;
 pub mod round_trips;
 pub mod rounds;
 pub mod stations;
+pub mod svg;
 pub mod taps;
 pub mod traffic;
 pub mod workshop;

@@ -40,7 +40,7 @@ struct Arguments {
     /// Go before no other program on this machine: the spread will show it
     #[arg(long)]
     polite: bool,
-    /// Where plots and the peers' programs are put
+    /// Where figures, plots and the peers' programs are put
     #[arg(long, default_value = "target/bench")]
     directory: PathBuf,
 }
@@ -120,6 +120,9 @@ impl Arguments {
         match self.output {
             Format::Table => print!("{}", report::tables(&figures)),
             Format::Json => print!("{}", report::json(&figures)),
+        }
+        for path in report::keep(&figures, &self.directory)? {
+            workshop.say(path.display());
         }
         Ok(workshop.troubles())
     }

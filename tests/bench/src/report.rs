@@ -1,10 +1,14 @@
 //! How are figures shown?
 //!
-//! To people as a table of all and a table of goals, to machines as a JSON array of one object a figure.
+//! To people as a table of all and a table of goals, to machines as a JSON array of one
+//! object a figure; and all of it, with plots, is kept in a directory.
 
 use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use crate::figure::Figure;
+use crate::{chart, svg};
 
 const FIGURES: [&str; 3] = ["figure", "median", "least to greatest"];
 const GOALS: [&str; 4] = ["figure", "measured", "goal", ""];
@@ -41,6 +45,27 @@ pub fn json(figures: &[Figure]) -> String {
         .filter_map(|figure| serde_json::to_string(figure).ok())
         .collect();
     format!("[\n{}\n]\n", lines.join(",\n"))
+}
+
+/// Puts the figures and the plots of them into this directory, and says where each is.
+///
+/// # Errors
+///
+/// The directory or a file cannot be written.
+pub fn keep(figures: &[Figure], directory: &Path) -> io::Result<Vec<PathBuf>> {
+    fs::create_dir_all(directory)?;
+    let mut files = vec![("figures.json", json(figures))];
+    files.extend(
+        chart::all(figures)
+            .iter()
+            .map(|(file, chart)| (*file, svg::draw(chart))),
+    );
+    let keep = |(file, text): (&str, String)| {
+        let path = directory.join(file);
+        fs::write(&path, text)?;
+        Ok(path)
+    };
+    files.into_iter().map(keep).collect()
 }
 
 fn row(figure: &Figure) -> [String; 3] {

@@ -113,6 +113,15 @@ impl Path {
         matches!(self, Self::Ovs | Self::Tinc)
     }
 
+    /// Whether it is this data plane.
+    #[must_use]
+    pub const fn is_ours(self) -> bool {
+        matches!(
+            self,
+            Self::VnetXdp | Self::VnetXdpCountedOnce | Self::VnetXdpUncounted
+        )
+    }
+
     /// What guests with an IP stack must be like.
     #[must_use]
     pub const fn guests(self) -> Guests {
