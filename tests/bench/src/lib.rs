@@ -17,6 +17,7 @@ pub mod cores;
 pub mod figure;
 pub mod frame;
 pub mod iperf;
+pub mod machine;
 pub mod packages;
 pub mod part;
 pub mod path;

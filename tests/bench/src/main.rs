@@ -1,9 +1,7 @@
 //! The benchmarks' command line. Progress goes to standard error, the result to standard output.
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -13,8 +11,8 @@ use bench::packages::Packages;
 use bench::part::{frames, memory, rules, streams};
 use bench::path::Path;
 use bench::plan::{Part, Plan};
-use bench::report;
 use bench::workshop::Workshop;
+use bench::{machine, report};
 use clap::{Parser, ValueEnum};
 use nix::unistd::Uid;
 
@@ -111,7 +109,10 @@ impl Arguments {
         );
         let mut plan = self.plan();
         eprintln!("this takes about {}", minutes(plan.duration()));
-        warn_of_company();
+        eprintln!("{}", machine::description());
+        if let Some(warning) = machine::company() {
+            eprintln!("{warning}");
+        }
         let cores = Cores::choose(!self.polite)?;
         let packages = Packages::below(self.directory.join("packages"));
         let workshop = Workshop::new(cores, packages)?;
@@ -177,19 +178,6 @@ fn minutes(duration: Duration) -> String {
     match duration.as_secs() {
         seconds @ 0..100 => format!("{seconds} s"),
         seconds => format!("{} minutes", seconds.div_ceil(60)),
-    }
-}
-
-/// Says so where other programs want the cores too.
-fn warn_of_company() {
-    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let recent = load
-        .split(' ')
-        .next()
-        .and_then(|number| number.parse::<f64>().ok());
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    if let Some(recent) = recent.filter(|recent| *recent > cores as f64 / 2.0) {
-        eprintln!("the machine is busy (load {recent} on {cores} cores): the spread will show it");
     }
 }
 

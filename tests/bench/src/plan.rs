@@ -39,7 +39,7 @@ pub struct Plan {
 }
 
 /// Making a bed, laying a path and clearing it away again, about.
-const LAYING: Duration = Duration::from_millis(1500);
+const LAYING: Duration = Duration::from_secs(2);
 /// A program for TCP starts, ends and reports, about.
 const TCP_START: Duration = Duration::from_millis(250);
 

@@ -3,8 +3,8 @@
 //! One thread writes a frame to a tap again and again, one system call a frame, as fast as it is
 //! let; another one reads the other tap. Each has a core. Where the kernel forwards, they go before
 //! other programs there, and the receiver never sleeps, so that waking it costs the path nothing.
-//! Where programs forward, they share the cores with these, and the receiver sleeps while there is
-//! nothing to read. What the sender sends beyond what arrives is lost, as with any datagram.
+//! Where programs forward, they share the cores with these: the sender takes less of its own, and
+//! the receiver sleeps while there is nothing to read, since more arrives so. What the sender sends beyond what arrives is lost, as with any datagram.
 
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,6 +21,8 @@ use crate::cores::Cores;
 
 /// Frames between two looks at the clock.
 const FRAMES_A_LOOK: u32 = 256;
+/// A quarter of a core that a program of the usual niceness wants too.
+const SENDERS_NICENESS: i32 = 5;
 /// How long a sleeping receiver takes to see that it is over.
 const MOMENT_MS: u8 = 10;
 /// What is still on its way when the sender stops has arrived when nothing came for this long.
@@ -149,6 +151,9 @@ impl Sent {
 
 fn send(cores: Cores, tap: BorrowedFd<'_>, load: Load<'_>, counter: &Counter) -> Result<Sent> {
     cores.take_senders()?;
+    if load.shares_cores {
+        yield_some();
+    }
     let mut frames = 0;
     let started = Instant::now();
     let mut begin = None;
@@ -174,6 +179,13 @@ fn send(cores: Cores, tap: BorrowedFd<'_>, load: Load<'_>, counter: &Counter) ->
             _ => {}
         }
     }
+}
+
+/// Leaves the greater part of a core to the program that is to forward.
+fn yield_some() {
+    // Only ever refused to those who ask for more.
+    // SAFETY: takes and touches nothing but numbers; 0 means the calling thread.
+    let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, SENDERS_NICENESS) };
 }
 
 /// Waits for a frame, or a moment.
