@@ -94,7 +94,7 @@ impl Unpacked {
     pub fn program(&self, path: &str) -> Vec<String> {
         let libraries: Vec<String> = ["usr/lib", "lib"]
             .iter()
-            .map(|place| self.root.join(place).join("x86_64-linux-gnu"))
+            .map(|place| self.root.join(place).join(machine()))
             .map(|place| place.display().to_string())
             .collect();
         vec![
@@ -109,6 +109,11 @@ impl Unpacked {
     pub fn file(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))
     }
+}
+
+/// What Debian calls this kind of machine in the names of directories.
+fn machine() -> String {
+    format!("{}-linux-gnu", std::env::consts::ARCH)
 }
 
 /// The package itself and the libraries and parts of it that this machine does not have.
@@ -176,13 +181,11 @@ mod tests {
         let unpacked = Unpacked {
             root: "/there".into(),
         };
+        let places = format!("/there/usr/lib/{0}:/there/lib/{0}", machine());
+        let libraries = format!("LD_LIBRARY_PATH={places}");
         assert_eq!(
             unpacked.program("/usr/sbin/tincd"),
-            [
-                "env",
-                "LD_LIBRARY_PATH=/there/usr/lib/x86_64-linux-gnu:/there/lib/x86_64-linux-gnu",
-                "/there/usr/sbin/tincd"
-            ]
+            ["env", &libraries, "/there/usr/sbin/tincd"]
         );
     }
 }

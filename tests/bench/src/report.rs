@@ -47,13 +47,20 @@ pub fn json(figures: &[Figure]) -> String {
     format!("[\n{}\n]\n", lines.join(",\n"))
 }
 
-/// Puts the figures and the plots of them into this directory, and says where each is.
+/// Puts the figures and the plots of them into this directory, in place of those of an earlier
+/// run, and says where each is.
 ///
 /// # Errors
 ///
 /// The directory or a file cannot be written.
 pub fn keep(figures: &[Figure], directory: &Path) -> io::Result<Vec<PathBuf>> {
     fs::create_dir_all(directory)?;
+    for file in chart::files() {
+        match fs::remove_file(directory.join(file)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
     let mut files = vec![("figures.json", json(figures))];
     files.extend(
         chart::all(figures)

@@ -139,10 +139,12 @@ impl Sent {
     fn measured(&self, received: u64) -> Result<Measured> {
         let Self { frames, begin, end } = self;
         ensure!(received > 0, "none of {frames} frames arrived");
+        let counted = end.received - begin.received;
+        ensure!(counted > 0, "nothing arrived while it was counted");
         let seconds = (end.at - begin.at).as_secs_f64();
         let lost = frames.saturating_sub(received);
         Ok(Measured {
-            frames_per_second: (end.received - begin.received) as f64 / seconds,
+            frames_per_second: counted as f64 / seconds,
             lost_percent: 100.0 * lost as f64 / *frames as f64,
             core_percent: 100.0 * (end.core - begin.core).as_secs_f64() / seconds,
         })
