@@ -100,6 +100,8 @@ reasons! {
     NoReceiver = 28, "no-receiver", "a frame for many, and no port or link here takes it";
     /// More VLAN tags than the TC door can move into the frame.
     NestedTags = 29, "nested-tags", "more than two VLAN tags, at a TC door";
+    /// Datagrams that somebody joined on the way, and Linux does not part behind a TC door.
+    JoinedDatagrams = 30, "joined-datagrams", "UDP datagrams that came through the tunnel joined into one packet, at a TC door: let the underlay have an XDP door, or switch UDP segmentation of tunnels off where they come from";
 }
 
 impl Reason {

@@ -16,7 +16,7 @@ fn every_vector_holds() {
 }
 
 /// Reasons that no program gives, and who does.
-const GIVEN_ELSEWHERE: [(Reason, &str); 4] = [
+const GIVEN_ELSEWHERE: [(Reason, &str); 5] = [
     (
         Reason::RedirectFailed,
         "counted as `refused` from the kernel's tracepoints: tests/dataplane",
@@ -24,6 +24,10 @@ const GIVEN_ELSEWHERE: [(Reason, &str); 4] = [
     (
         Reason::NestedTags,
         "the TC door alone, where tags are apart from the frame: tests/e2e",
+    ),
+    (
+        Reason::JoinedDatagrams,
+        "the TC door alone, which takes packets joined: tests/e2e",
     ),
     (Reason::QueueFull, "the agent's slow path"),
     (Reason::NoReceiver, "the agent's slow path"),

@@ -31,6 +31,7 @@ use vnet_common::addr::Stations;
 use vnet_common::reason::Reason;
 use vnet_common::wire::ethernet::{self, Ethernet};
 use vnet_common::wire::handover::Handover;
+use vnet_common::wire::ipv4;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::packet::{pointer_field, put};
@@ -47,6 +48,9 @@ pub struct TcFrame {
 
 /// Bytes of a VLAN tag, type included.
 const TAG_BYTES: usize = 4;
+/// Where a frame without tags says what its packet carries.
+const IPV4_PROTOCOL_AT: usize = Ethernet::BYTES + 9;
+const IPV6_PROTOCOL_AT: usize = Ethernet::BYTES + 6;
 /// Above any headers that are ever taken off: an IPv6 header and all of Geneve's options.
 const PENDING_MASK: usize = 0x1ff;
 /// What must be left behind an Ethernet header for the kernel to take something off: an IPv6
@@ -297,10 +301,20 @@ impl TcFrame {
 
     /// Takes headers off a frame that is to be segmented: the kernel must know where its payload
     /// begins, so its tags go beside it.
+    ///
+    /// To the kernel it is a tunnel's packet for ever, which matters when it is UDP: its segmentation
+    /// then looks for the tunnel's header, and loses the frame (`udp4_ufo_fragment`).
     #[inline(always)]
     fn settle_segments(&mut self, headers: usize, inner: &Inner) -> Result<(), Reason> {
         let (tags, ethertype) = self.inner_tags(inner.ethertype);
         let tag_bytes = tags.count.wrapping_mul(TAG_BYTES);
+        let protocol_at = match ethertype {
+            ethernet::IPV6 => IPV6_PROTOCOL_AT,
+            _ => IPV4_PROTOCOL_AT,
+        };
+        if self.read::<u8>(tag_bytes.wrapping_add(protocol_at)) == Some(ipv4::UDP) {
+            return Err(Reason::JoinedDatagrams);
+        }
         self.cut(headers.wrapping_add(tag_bytes), decap_flags(ethertype))?;
         let untagged = Inner {
             ethertype,
