@@ -308,14 +308,15 @@ impl TcFrame {
     fn settle_segments(&mut self, headers: usize, inner: &Inner) -> Result<(), Reason> {
         let (tags, ethertype) = self.inner_tags(inner.ethertype);
         let tag_bytes = tags.count.wrapping_mul(TAG_BYTES);
-        let protocol_at = match ethertype {
-            ethernet::IPV6 => IPV6_PROTOCOL_AT,
-            _ => IPV4_PROTOCOL_AT,
+        // One look at the type: each branch doubles the verifier's work behind it.
+        let (protocol_at, flags) = match ethertype {
+            ethernet::IPV6 => (IPV6_PROTOCOL_AT, BPF_F_ADJ_ROOM_DECAP_L3_IPV6),
+            _ => (IPV4_PROTOCOL_AT, BPF_F_ADJ_ROOM_DECAP_L3_IPV4),
         };
         if self.read::<u8>(tag_bytes.wrapping_add(protocol_at)) == Some(ipv4::UDP) {
             return Err(Reason::JoinedDatagrams);
         }
-        self.cut(headers.wrapping_add(tag_bytes), decap_flags(ethertype))?;
+        self.cut(headers.wrapping_add(tag_bytes), flags)?;
         let untagged = Inner {
             ethertype,
             ..*inner
