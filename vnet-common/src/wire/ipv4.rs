@@ -56,35 +56,70 @@ impl Ipv4 {
         u16::from_be_bytes(self.flags_and_offset) & 0x1fff != 0
     }
 
-    /// One's complement sum of the header as it stands, not folded.
+    /// Whether the checksum fits the header.
+    ///
+    /// A one's complement sum does not depend on the order of bytes (RFC 1071, section 2, B), so the
+    /// header is added up as it lies, in words.
     #[inline(always)]
-    pub const fn sum(&self) -> u32 {
+    pub const fn is_intact(&self) -> bool {
         let [a, b] = self.total_length;
         let [c, d] = self.identification;
         let [e, f] = self.flags_and_offset;
         let [g, h] = self.checksum;
-        let [s1, s2, s3, s4] = self.source;
-        let [d1, d2, d3, d4] = self.destination;
-        word(self.version_and_words, self.service)
-            .wrapping_add(word(a, b))
-            .wrapping_add(word(c, d))
-            .wrapping_add(word(e, f))
-            .wrapping_add(word(self.ttl, self.protocol))
-            .wrapping_add(word(g, h))
-            .wrapping_add(word(s1, s2))
-            .wrapping_add(word(s3, s4))
-            .wrapping_add(word(d1, d2))
-            .wrapping_add(word(d3, d4))
-    }
-
-    /// Whether the checksum fits the header.
-    #[inline(always)]
-    pub const fn is_intact(&self) -> bool {
-        checksum::finish(self.sum()) == 0
+        let sum = word([self.version_and_words, self.service, a, b])
+            .wrapping_add(word([c, d, e, f]))
+            .wrapping_add(word([self.ttl, self.protocol, g, h]))
+            .wrapping_add(word(self.source))
+            .wrapping_add(word(self.destination));
+        let once = (sum & 0xffff_ffff).wrapping_add(sum.wrapping_shr(32));
+        let twice = (once & 0xffff).wrapping_add(once.wrapping_shr(16));
+        checksum::finish(twice as u32) == 0
     }
 }
 
 #[inline(always)]
-const fn word(high: u8, low: u8) -> u32 {
-    u16::from_be_bytes([high, low]) as u32
+const fn word(bytes: [u8; 4]) -> u64 {
+    u32::from_ne_bytes(bytes) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use zerocopy::{FromBytes, IntoBytes};
+
+    use super::Ipv4;
+    use crate::checksum;
+
+    #[test]
+    fn a_header_is_intact_with_its_own_checksum_and_no_other() {
+        let mut state = 0x2545_f491_4f6c_dd1du64;
+        for round in 0..20_000u32 {
+            let mut bytes = [0u8; Ipv4::BYTES];
+            for byte in &mut bytes {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                // Many extremes, where carries are.
+                *byte = if state & 0x300 == 0 {
+                    0xff
+                } else {
+                    state as u8
+                };
+            }
+            bytes[10..12].fill(0);
+            let right = checksum::finish(checksum::sum(&bytes));
+            bytes[10..12].copy_from_slice(&right.to_be_bytes());
+            let mut header = Ipv4::read_from_bytes(&bytes).unwrap();
+            assert!(
+                header.is_intact(),
+                "round {round}: {:02x?}",
+                header.as_bytes()
+            );
+            header.ttl ^= 1 << (round % 8);
+            assert!(
+                !header.is_intact(),
+                "round {round}: {:02x?}",
+                header.as_bytes()
+            );
+        }
+    }
 }
