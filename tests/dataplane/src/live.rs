@@ -13,7 +13,7 @@ use frames::books::Books;
 use frames::runner::{Door, Ran, Runner, Verdict};
 use frames::stage::Stage;
 use frames::world::Entries;
-use vnet_agent::dataplane::{Attachment, Role};
+use vnet_agent::dataplane::{Attachment, Door as At, Role};
 
 use crate::kernel::{Kernel, now_ns};
 use crate::machine::Machine;
@@ -45,7 +45,8 @@ impl<'a> Live<'a> {
                 AGENT => Role::Agent,
                 _ => Role::Port,
             };
-            kernel.plane.attach(Attachment { role, ifindex }, name)?;
+            let hold = Attachment::new(role, ifindex, At::Xdp);
+            kernel.plane.attach(hold, name)?;
         }
         // Redirects that the kernel refuses are counted for devices of this namespace.
         let namespace = fs::metadata("/proc/thread-self/ns/net")?.ino();

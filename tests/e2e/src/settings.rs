@@ -34,10 +34,17 @@ impl Settings {
             .network(BLUE, BLUE_ID)
     }
 
-    /// With these lines, a table of their own.
+    /// With these lines, a table of their own. Where it is one that can name a door and does not,
+    /// the door is XDP: what most tests are about.
     #[must_use]
     pub fn and(mut self, lines: &str) -> Self {
         self.rest.push_str(lines);
+        let has_door = ["[underlay]", "[[port]]"]
+            .iter()
+            .any(|of| lines.starts_with(of));
+        if has_door && !lines.contains("\ndoor = ") {
+            self.rest.push_str("\ndoor = \"xdp\"");
+        }
         self.rest.push_str("\n\n");
         self
     }

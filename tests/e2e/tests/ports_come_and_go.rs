@@ -32,7 +32,7 @@ fn port_pins(host: &Host) -> Result<BTreeSet<String>> {
 }
 
 fn pin_of(host: &Host, device: &str) -> Result<String> {
-    Ok(format!("port-{}", index_of(host, device)?))
+    Ok(format!("port-{}-xdp", index_of(host, device)?))
 }
 
 fn until_pins(host: &Host, wanted: &BTreeSet<String>) -> Result<()> {

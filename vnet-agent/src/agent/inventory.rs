@@ -7,7 +7,6 @@ use vnet_common::rule::Shape;
 use vnet_common::table::link::LinkEntry;
 
 use super::Agent;
-use super::status::door;
 use crate::api::{Interface, InterfaceState, LinkState, LinkStatus, Refusal, RuleStatus};
 use crate::model::host::{Device, DeviceKind};
 use crate::model::{DeviceMatch, Link, Rule, Target};
@@ -22,8 +21,10 @@ impl Agent {
             // The kernel does not tell when a program comes or goes, so it is asked.
             let asked = self.watcher.requests().device(device.index).await;
             let xdp = asked.ok().flatten().and_then(|device| device.xdp);
+            let pick = self.doors.pick(device.index);
             interfaces.push(Interface {
-                door: door(xdp),
+                door: self.doors_of(device.index, xdp),
+                door_why: pick.map(|pick| pick.why.clone()),
                 ..self.interface(device)
             });
         }
@@ -215,6 +216,7 @@ fn nothing(name: &str) -> Interface {
         addresses: None,
         learned: None,
         door: None,
+        door_why: None,
         mtu_bytes: None,
         guest_mtu_bytes: None,
         up: None,

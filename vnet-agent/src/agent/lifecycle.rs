@@ -14,6 +14,7 @@ use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
+use super::doors::Doors;
 use super::tap::OwnTap;
 use super::{Agent, Inputs, namespace, secret};
 use crate::act::reconcile::Desired;
@@ -196,6 +197,7 @@ pub async fn run(settings_path: &Path) -> Result<()> {
         receivers,
         slow_path: Arc::new(SlowPathCounts::default()),
         tap: OwnTap::new(&tap),
+        doors: Doors::new(),
         namespace: namespace()?,
         secret: secret()?,
         started,

@@ -8,6 +8,7 @@
 mod answer;
 mod books;
 mod change;
+mod doors;
 mod inventory;
 mod lifecycle;
 mod status;
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 use vnet_common::addr::{Mac, PortId, Stations};
 use vnet_common::rule::{Destination, Shape, Source};
@@ -66,6 +68,7 @@ pub struct Agent {
     receivers: watch::Sender<Arc<Receivers>>,
     slow_path: Arc<SlowPathCounts>,
     tap: tap::OwnTap,
+    doors: doors::Doors,
     namespace: u32,
     secret: u64,
     started: Instant,
@@ -86,6 +89,8 @@ impl Agent {
     /// Takes turns until a signal says to stop.
     async fn serve(&mut self, mut inputs: Inputs, mut signals: lifecycle::Signals) -> Result<()> {
         let mut sweep = tokio::time::interval(SWEEP);
+        let mut look = tokio::time::interval(doors::LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 changed = inputs.hosts.changed() => {
@@ -107,6 +112,9 @@ impl Agent {
                     self.reconcile().await;
                 }
                 _ = sweep.tick() => self.reconcile().await,
+                _ = look.tick() => if self.look_at_frames() {
+                    self.reconcile().await;
+                },
                 signal = signals.next() => match signal {
                     lifecycle::Signal::Stop => return Ok(()),
                     lifecycle::Signal::Reload => self.reload().await,
@@ -128,6 +136,9 @@ impl Agent {
     async fn reconcile(&mut self) {
         let tap = self.keep_tap().await;
         let mut faults = self.reconcile_once().await;
+        if self.give_up_xdp() {
+            faults = self.reconcile_once().await;
+        }
         // The new comes before the old goes. What had no room beside the old has it now.
         if self.reconciler.has_made_room() && faults.iter().any(|fault| !fault.is_waiting) {
             faults = self.reconcile_once().await;
@@ -140,6 +151,7 @@ impl Agent {
 
     async fn reconcile_once(&mut self) -> Vec<Fault> {
         self.devices = self.port_devices();
+        self.pick_doors();
         let given = Surroundings {
             host: &self.host,
             devices: &self.devices,
@@ -147,6 +159,7 @@ impl Agent {
             namespace: self.namespace,
             secret: self.secret,
             ledgers: ledger_slots(&self.configuration.limits),
+            picks: &self.doors.picks,
         };
         let desired = desired(&self.configuration, &given, self.reconciler.now());
         let mut faults = desired.faults.clone();

@@ -10,7 +10,6 @@ use crate::api::{
     EntriesStatus, LinkState, LinksSummary, NetworkStatus, Problem, Refusal, Severity, Status,
     TableFill, UnderlayStatus,
 };
-use crate::model::host::Xdp;
 
 fn problem(fault: &Fault) -> Problem {
     Problem {
@@ -23,18 +22,6 @@ fn problem(fault: &Fault) -> Problem {
         message: fault.message.clone(),
         cure: Some(fault.cure.clone()).filter(|cure| !cure.is_empty()),
     }
-}
-
-/// How a program sits on a device, in words.
-pub(super) fn door(xdp: Option<Xdp>) -> Option<String> {
-    xdp.map(|xdp| {
-        if xdp.native {
-            "xdp (native)"
-        } else {
-            "xdp (generic)"
-        }
-        .to_owned()
-    })
 }
 
 /// A table is worth a warning when nine tenths of it are in use.
@@ -77,6 +64,7 @@ impl Agent {
             underlay: self.underlay_status().await?,
             networks: self.network_status(),
             ports: number(self.forwarding_ports().count()),
+            doors: self.door_status(),
             links: LinksSummary {
                 total: number(links.len()),
                 up: number(up),
@@ -92,16 +80,6 @@ impl Agent {
             memory_rss_bytes: memory_rss_bytes(),
             last_change_unix_ms: changed.and_then(|since| u64::try_from(since.as_millis()).ok()),
             configuration_source: self.source.clone(),
-        })
-    }
-
-    /// The devices whose frames are ours.
-    pub(super) fn forwarding_ports(&self) -> impl Iterator<Item = u32> + '_ {
-        use crate::model::attachment::{Attachment, Role};
-        let now = self.reconciler.now();
-        now.ports.keys().copied().filter(|&index| {
-            now.attachments
-                .contains(&Attachment::new(Role::Port, index))
         })
     }
 
@@ -128,15 +106,11 @@ impl Agent {
                 IpAddr::V4(_) => None,
             }),
             udp_port: u16::from_be_bytes(entry.udp_port),
-            door: self.door(index).await?.unwrap_or_else(|| "none".to_owned()),
+            door: self
+                .ask_doors_of(index)
+                .await?
+                .unwrap_or_else(|| "none".to_owned()),
         }))
-    }
-
-    /// Which program sits on a device. The kernel does not tell of changes: it is asked.
-    pub(super) async fn door(&self, index: u32) -> Result<Option<String>, Refusal> {
-        let device = self.watcher.requests().device(index).await;
-        let device = device.map_err(|error| Refusal::internal(error.to_string()))?;
-        Ok(device.and_then(|device| door(device.xdp)))
     }
 
     fn network_status(&self) -> Vec<NetworkStatus> {

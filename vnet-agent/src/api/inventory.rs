@@ -22,8 +22,11 @@ pub struct Interface {
     pub addresses: Option<Addresses>,
     /// The address that was learned, where the entry says so and a frame has come.
     pub learned: Option<Mac>,
-    /// Which program takes its frames, and how (`xdp (native)`).
+    /// Which program takes its frames, and how (`xdp (native)`, `tc`).
     pub door: Option<String>,
+    /// Why its frames come in by that door; nothing where it is no port and no underlay.
+    #[serde(default)]
+    pub door_why: Option<String>,
     /// The device's MTU.
     pub mtu_bytes: Option<u32>,
     /// The MTU that the guest must use; nothing where nothing limits it.

@@ -31,7 +31,7 @@ pub use inventory::{Interface, InterfaceState, LinkState, LinkStatus, RuleStatus
 pub use place::Place;
 pub use refusal::{Refusal, RefusalKind};
 pub use status::{
-    EntriesStatus, LinksSummary, NetworkStatus, Problem, Severity, Status, TableFill,
+    DoorStatus, EntriesStatus, LinksSummary, NetworkStatus, Problem, Severity, Status, TableFill,
     UnderlayStatus,
 };
 pub use trace::{FrameBytes, HostRun, KernelRun, TraceReport, TraceRequest, TraceStep, Verdict};

@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use serde::{Deserialize, Serialize};
 use vnet_common::addr::NetworkId;
 
+use crate::model::door::{Door, DoorChoice};
+
 /// The answer to `status`: one screen about this host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -31,6 +33,9 @@ pub struct Status {
     pub networks: Vec<NetworkStatus>,
     /// Ports that are forwarding.
     pub ports: u32,
+    /// By which door frames come in: the underlay's first, then the ports'.
+    #[serde(default)]
+    pub doors: Vec<DoorStatus>,
     /// The links.
     pub links: LinksSummary,
     /// How full the tables of limited size are, flows aside.
@@ -86,8 +91,24 @@ pub struct UnderlayStatus {
     pub ipv6: Option<Ipv6Addr>,
     /// The UDP port of Geneve.
     pub udp_port: u16,
-    /// Which program takes its packets, and how (`xdp (native)`, `xdp (generic)`).
+    /// Which programs take its packets, and how (`xdp (native)`, `xdp (generic)`, `tc`,
+    /// `xdp (native) and tc`).
     pub door: String,
+}
+
+/// By which door a device's frames come in, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DoorStatus {
+    /// The device.
+    pub device: String,
+    /// What the settings say.
+    pub wanted: DoorChoice,
+    /// What it is.
+    pub door: Door,
+    /// Whether frames from the wire are joined: for this port; on an underlay, for any.
+    pub joins: bool,
+    /// Why it is that door.
+    pub why: String,
 }
 
 /// A virtual LAN in numbers.

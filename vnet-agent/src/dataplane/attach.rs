@@ -1,24 +1,38 @@
 //! Which program sits on which device? Attached through BPF links, pinned, and replaced in place:
-//! never detached in order to attach.
+//! never detached in order to attach. At the TC door of a kernel that has no links for it:
+//! [`clsact`].
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
-use aya::programs::ProgramError;
 use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::xdp::{XdpLink, XdpMode};
+use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
+use nix::net::if_::if_indextoname;
 use vnet_common::name;
 
-use super::DataPlane;
 use super::error::{DataPlaneError, os_error};
-use super::object::xdp;
+use super::object::{tc, xdp};
+use super::{DataPlane, clsact};
 use crate::model::attachment::{Attachment, Role};
+use crate::model::door::Door;
 
-/// The program of a role.
+/// The XDP program of a role.
 pub(super) const fn program(role: Role) -> &'static str {
     match role {
         Role::Port => name::PORT_XDP,
         Role::Underlay => name::UNDERLAY_XDP,
         Role::Agent => name::AGENT_XDP,
+    }
+}
+
+/// The TC program of a role.
+const fn tc_program(role: Role) -> &'static str {
+    match role {
+        Role::Port => name::PORT_TC,
+        Role::Underlay => name::UNDERLAY_TC,
+        Role::Agent => name::AGENT_TC,
     }
 }
 
@@ -39,22 +53,21 @@ impl DataPlane {
     ///
     /// The device is taken, gone, or does not fit; what was on it stays.
     pub fn attach(&mut self, to: Attachment, device: &str) -> Result<(), DataPlaneError> {
+        match to.door {
+            Door::Tc if clsact::is_needed() => self.attach_by_filter(to, device),
+            _ => self.attach_by_link(to, device),
+        }
+    }
+
+    fn attach_by_link(&mut self, to: Attachment, device: &str) -> Result<(), DataPlaneError> {
         let pin = self.pins.link(to);
         if pin.exists() && self.replace(to, device)? {
             return Ok(());
         }
-        let program = program(to.role);
-        let fail = |source| attach_error(program, device, source);
-        let xdp = xdp(&mut self.object, program)?;
-        let id = xdp
-            .attach_to_if_index(to.ifindex, XdpMode::default())
-            .map_err(fail)?;
-        let link: XdpLink = xdp.take_link(id).map_err(fail)?;
-        let no_link = || DataPlaneError::NoBpfLink {
-            program,
-            device: device.to_owned(),
-        };
-        let link = FdLink::try_from(link).map_err(|_| no_link())?;
+        let link = match to.door {
+            Door::Xdp => self.new_xdp_link(to, device),
+            Door::Tc => self.new_tc_link(to, device),
+        }?;
         link.pin(&pin).map_err(|error| DataPlaneError::Pin {
             doing: "pinning",
             path: pin,
@@ -63,13 +76,41 @@ impl DataPlane {
         Ok(())
     }
 
+    fn new_xdp_link(&mut self, to: Attachment, device: &str) -> Result<FdLink, DataPlaneError> {
+        let program = program(to.role);
+        let fail = |source| attach_error(program, device, source);
+        let xdp = xdp(&mut self.object, program)?;
+        let id = xdp
+            .attach_to_if_index(to.ifindex, XdpMode::default())
+            .map_err(fail)?;
+        let link: XdpLink = xdp.take_link(id).map_err(fail)?;
+        FdLink::try_from(link).map_err(|_| no_link(program, device))
+    }
+
+    fn new_tc_link(&mut self, to: Attachment, device: &str) -> Result<FdLink, DataPlaneError> {
+        let program = tc_program(to.role);
+        let fail = |source| attach_error(program, device, source);
+        let current = current_name(to.ifindex, device)?;
+        if has_tc_of_another_agent(&current) {
+            let device = device.to_owned();
+            return Err(DataPlaneError::DeviceTakenAtTc { device });
+        }
+        let tc = tc(&mut self.object, program)?;
+        // Like the XDP door: before whatever else looks at the device's frames.
+        let order = TcAttachOptions::TcxOrder(LinkOrder::first());
+        let id = tc
+            .attach_with_options(&current, TcAttachType::Ingress, order)
+            .map_err(fail)?;
+        let link: SchedClassifierLink = tc.take_link(id).map_err(fail)?;
+        FdLink::try_from(link).map_err(|_| no_link(program, device))
+    }
+
     /// Replaces the program of a pinned link. False where the link's device is gone: its pin is
     /// litter, which is removed.
     fn replace(&mut self, to: Attachment, device: &str) -> Result<bool, DataPlaneError> {
         let pin = self.pins.link(to);
-        let program = program(to.role);
-        let pinned = match PinnedLink::from_pin(&pin) {
-            Ok(pinned) => pinned,
+        let link = match PinnedLink::from_pin(&pin) {
+            Ok(pinned) => FdLink::from(pinned),
             Err(error) => {
                 return Err(DataPlaneError::Pin {
                     doing: "opening the pin",
@@ -78,23 +119,57 @@ impl DataPlane {
                 });
             }
         };
-        let no_link = || DataPlaneError::NoBpfLink {
-            program,
-            device: device.to_owned(),
-        };
-        let link = XdpLink::try_from(FdLink::from(pinned)).map_err(|_| no_link())?;
-        let xdp = xdp(&mut self.object, program)?;
-        match xdp.attach_to_link(link) {
-            Ok(id) => {
+        let (program, replaced) = match to.door {
+            Door::Xdp => {
+                let program = program(to.role);
+                let link = XdpLink::try_from(link).map_err(|_| no_link(program, device))?;
+                let xdp = xdp(&mut self.object, program)?;
                 // The pin alone holds the link from here on, so that removing it detaches.
-                drop(xdp.take_link(id));
-                Ok(true)
+                let replaced = xdp.attach_to_link(link).map(|id| drop(xdp.take_link(id)));
+                (program, replaced)
             }
+            Door::Tc => {
+                let program = tc_program(to.role);
+                let link =
+                    SchedClassifierLink::try_from(link).map_err(|_| no_link(program, device))?;
+                let tc = tc(&mut self.object, program)?;
+                let replaced = tc.attach_to_link(link).map(|id| drop(tc.take_link(id)));
+                (program, replaced)
+            }
+        };
+        match replaced {
+            Ok(()) => Ok(true),
             Err(error) if os_error(&error) == Some(libc::ENOLINK) => {
                 remove(&pin)?;
                 Ok(false)
             }
             Err(source) => Err(attach_error(program, device, source)),
+        }
+    }
+
+    /// The pin of the program stands for the filter: the kernel keeps that with the device, and
+    /// neither a link nor a name of ours.
+    fn attach_by_filter(&mut self, to: Attachment, device: &str) -> Result<(), DataPlaneError> {
+        let program = tc_program(to.role);
+        let pin = self.pins.link(to);
+        let is_ours = pin.exists();
+        let current = current_name(to.ifindex, device)?;
+        let tc = tc(&mut self.object, program)?;
+        // Before the filter, so that there is never one that nobody knows of.
+        pin_program(tc, &pin)?;
+        match clsact::attach(tc, &current, is_ours) {
+            Ok(()) => Ok(()),
+            Err(source) => {
+                if !is_ours {
+                    remove(&pin)?;
+                }
+                Err(match os_error(&source) {
+                    Some(libc::EEXIST) => DataPlaneError::DeviceTakenAtTc {
+                        device: device.to_owned(),
+                    },
+                    _ => attach_error(program, device, source),
+                })
+            }
         }
     }
 
@@ -104,11 +179,56 @@ impl DataPlane {
     ///
     /// The pin could not be removed.
     pub fn detach(&mut self, from: Attachment) -> Result<(), DataPlaneError> {
+        clsact::release(from)?;
         remove(&self.pins.link(from))
     }
 }
 
-fn remove(pin: &std::path::Path) -> Result<(), DataPlaneError> {
+/// Pins a program, in place of another.
+fn pin_program(tc: &mut SchedClassifier, pin: &Path) -> Result<(), DataPlaneError> {
+    let mut new = pin.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
+    remove(&new)?;
+    let fail = |source| DataPlaneError::Pin {
+        doing: "pinning",
+        path: pin.to_owned(),
+        source,
+    };
+    tc.pin(&new)
+        .map_err(|error| fail(std::io::Error::other(error)))?;
+    fs::rename(&new, pin).map_err(fail)
+}
+
+/// What the device is called at this moment: aya takes names only.
+fn current_name(ifindex: u32, device: &str) -> Result<String, DataPlaneError> {
+    let name = if_indextoname(ifindex).ok();
+    name.and_then(|name| name.into_string().ok())
+        .ok_or_else(|| DataPlaneError::DeviceGone {
+            device: device.to_owned(),
+        })
+}
+
+/// Whether one of our programs sits there that none of our pins holds. Unlike XDP, this door has
+/// room for several, and only the first would get any frames.
+fn has_tc_of_another_agent(device: &str) -> bool {
+    let ours = [name::PORT_TC, name::UNDERLAY_TC, name::AGENT_TC];
+    SchedClassifier::query_tcx(device, TcAttachType::Ingress).is_ok_and(|(_, programs)| {
+        programs
+            .iter()
+            .filter_map(|program| program.name_as_str())
+            .any(|name| ours.contains(&name))
+    })
+}
+
+fn no_link(program: &'static str, device: &str) -> DataPlaneError {
+    DataPlaneError::NoBpfLink {
+        program,
+        device: device.to_owned(),
+    }
+}
+
+fn remove(pin: &Path) -> Result<(), DataPlaneError> {
     match fs::remove_file(pin) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(DataPlaneError::Pin {
             doing: "removing the pin",

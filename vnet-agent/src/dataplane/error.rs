@@ -68,6 +68,21 @@ pub enum DataPlaneError {
         /// The device.
         device: String,
     },
+    /// The device has the TC program of another agent.
+    #[error(
+        "{device} already has the TC program of an agent with other pins; it was left alone. \
+         `vnet-agent teardown` with that agent's settings takes it off"
+    )]
+    DeviceTakenAtTc {
+        /// The device.
+        device: String,
+    },
+    /// The device went while something was put on it.
+    #[error("{device} is gone")]
+    DeviceGone {
+        /// The device.
+        device: String,
+    },
     /// The device's MTU does not fit XDP.
     #[error(
         "{device} has too large an MTU (or its peer has) for XDP with one page a frame; lower \
@@ -82,6 +97,14 @@ pub enum DataPlaneError {
     Attach {
         /// Which program.
         program: &'static str,
+        /// Which device.
+        device: String,
+        /// What the kernel said.
+        source: Box<ProgramError>,
+    },
+    /// A program could not be taken off a device.
+    #[error("taking the filter off {device}: {}", chain(.source))]
+    Detach {
         /// Which device.
         device: String,
         /// What the kernel said.

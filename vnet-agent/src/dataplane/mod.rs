@@ -6,6 +6,7 @@
 
 pub mod attach;
 pub mod btf;
+mod clsact;
 pub mod error;
 pub mod events;
 pub mod figures;
@@ -18,6 +19,7 @@ pub mod test_run;
 use std::path::Path;
 
 pub use crate::model::attachment::{Attachment, Role};
+pub use crate::model::door::Door;
 pub use error::DataPlaneError;
 pub use figures::ProgramFigures;
 pub use tables::KernelTables;
@@ -102,6 +104,11 @@ impl DataPlane {
     ///
     /// A pin could not be removed.
     pub fn remove(pin_directory: &Path) -> Result<pin::Removed, DataPlaneError> {
-        pin::Pins::new(pin_directory).remove_all()
+        let pins = pin::Pins::new(pin_directory);
+        // Those of other schemas hang on links of theirs, or came before there was this door.
+        for attachment in pins.attachments()? {
+            clsact::release(attachment)?;
+        }
+        pins.remove_all()
     }
 }

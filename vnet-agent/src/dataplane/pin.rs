@@ -1,7 +1,7 @@
 //! Where is the data plane kept, and is what lies there ours?
 //!
-//! `<pin directory>/v<schema>/maps/<NAME>` and `.../links/<role>-<ifindex>`: a directory for each
-//! schema, so that agents of different schemas never touch each other's maps.
+//! `<pin directory>/v<schema>/maps/<NAME>` and `.../links/<role>-<ifindex>-<door>`: a directory for
+//! each schema, so that agents of different schemas never touch each other's maps.
 
 use std::fs;
 use std::io;

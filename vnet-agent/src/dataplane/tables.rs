@@ -323,6 +323,27 @@ impl KernelTables {
         }
     }
 
+    /// Forgets what a port's frames have shown, if there is a state. What the programs write into
+    /// it between reading and writing here, a moment, is forgotten with it.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn forget_shown(&mut self, ifindex: u32) -> Result<(), DataPlaneError> {
+        const EXISTING_ONLY: u64 = 2;
+        let state = match self.port_state(ifindex)? {
+            Some(state) if state.shown != 0 => PortState { shown: 0, ..state },
+            _ => return Ok(()),
+        };
+        match self
+            .port_states
+            .insert(Plain(ifindex), Plain(state), EXISTING_ONLY)
+        {
+            Err(error) if os_error(&error) == Some(libc::ENOENT) => Ok(()),
+            other => other.map_err(failed("writing", name::PORT_STATES)),
+        }
+    }
+
     /// Forgets a port's state.
     ///
     /// # Errors

@@ -1,7 +1,9 @@
-//! Which program belongs on which device?
+//! Which program belongs on which device, at which door?
 
 use std::fmt;
 use std::str::FromStr;
+
+use super::door::Door;
 
 /// What a device is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,18 +36,24 @@ pub struct Attachment {
     pub role: Role,
     /// The device.
     pub ifindex: u32,
+    /// Where on the way of its frames.
+    pub door: Door,
 }
 
 impl Attachment {
     /// The hold of this role's program on this device.
-    pub const fn new(role: Role, ifindex: u32) -> Self {
-        Self { role, ifindex }
+    pub const fn new(role: Role, ifindex: u32, door: Door) -> Self {
+        Self {
+            role,
+            ifindex,
+            door,
+        }
     }
 }
 
 impl fmt::Display for Attachment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.role.word(), self.ifindex)
+        write!(f, "{}-{}-{}", self.role.word(), self.ifindex, self.door)
     }
 }
 
@@ -53,7 +61,12 @@ impl FromStr for Attachment {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let (word, number) = text.split_once('-').ok_or(())?;
+        let mut parts = text.split('-');
+        let (Some(word), Some(number), Some(door), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(());
+        };
         let role = Role::ALL
             .into_iter()
             .find(|role| role.word() == word)
@@ -61,21 +74,34 @@ impl FromStr for Attachment {
         Ok(Self {
             role,
             ifindex: number.parse().map_err(|_| ())?,
+            door: Door::ALL
+                .into_iter()
+                .find(|known| known.word() == door)
+                .ok_or(())?,
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Attachment, Role};
+    use super::{Attachment, Door, Role};
 
     #[test]
     fn the_name_of_a_pin_says_what_it_holds() {
         for role in Role::ALL {
-            let attachment = Attachment::new(role, 17);
-            assert_eq!(attachment.to_string().parse(), Ok(attachment));
+            for door in Door::ALL {
+                let attachment = Attachment::new(role, 17, door);
+                assert_eq!(attachment.to_string().parse(), Ok(attachment));
+            }
         }
-        assert_eq!("redirect_error".parse::<Attachment>(), Err(()));
-        assert_eq!("port-".parse::<Attachment>(), Err(()));
+        for other in [
+            "redirect_error",
+            "port-",
+            "port-17",
+            "port-17-tcx",
+            "port-17-tc-new",
+        ] {
+            assert_eq!(other.parse::<Attachment>(), Err(()), "{other}");
+        }
     }
 }

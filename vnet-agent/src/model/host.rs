@@ -81,6 +81,12 @@ impl Abilities {
     pub const fn offloads(&self) -> bool {
         self.checksums || self.segments
     }
+
+    /// Whether its guest is still the one that agreed on these.
+    pub fn is_same_guest(&self, other: &Self) -> bool {
+        let agreed = |of: &Self| (of.vnet_header, of.checksums, of.segments);
+        agreed(self) == agreed(other)
+    }
 }
 
 /// What sort of device it is, as far as the agent cares.

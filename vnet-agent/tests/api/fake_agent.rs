@@ -242,6 +242,7 @@ fn status(healthy: bool) -> Status {
         underlay: None,
         networks: vec![],
         ports: 1,
+        doors: vec![],
         links: LinksSummary {
             total: 1,
             up: u32::from(healthy),
@@ -268,6 +269,7 @@ fn interface() -> Interface {
         addresses: Some(Addresses::Only(vec![GUEST_ONE])),
         learned: None,
         door: Some("xdp (native)".into()),
+        door_why: Some("its guest sends complete frames".into()),
         mtu_bytes: Some(1430),
         guest_mtu_bytes: Some(1430),
         up: Some(true),

@@ -91,7 +91,7 @@ fn guest(number: u8) -> Mac {
 }
 
 fn settings() -> Result<String, std::fmt::Error> {
-    let mut text = format!("[underlay]\ndevice = \"{CABLE}\"\n");
+    let mut text = format!("[underlay]\ndevice = \"{CABLE}\"\ndoor = \"xdp\"\n");
     for network in 0..NETWORKS {
         let id = u16::from(network) + 1;
         writeln!(text, "[[network]]\nname = \"net{network}\"\nid = {id}")?;

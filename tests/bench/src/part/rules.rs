@@ -241,6 +241,7 @@ fn settings(rules: usize) -> String {
     let mut text = format!(
         r#"[underlay]
 device = "{CABLE}"
+door = "xdp"
 
 [[network]]
 name = "blue"
@@ -249,6 +250,7 @@ id = 7
 [[port]]
 name = "{TAP}"
 network = "blue"
+door = "xdp"
 addresses = "any"
 
 [[link]]

@@ -34,6 +34,7 @@ count_refused = {count_refused}
 
 [underlay]
 device = "{CABLE}"
+door = "xdp"
 
 [[network]]
 name = "blue"
@@ -42,6 +43,7 @@ id = 7
 [[port]]
 name = "{port}"
 network = "blue"
+door = "xdp"
 addresses = ["{own_guest}"]
 
 [[link]]

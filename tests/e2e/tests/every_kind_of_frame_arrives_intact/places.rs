@@ -127,16 +127,21 @@ fn settings(own: u8, doors: &Doors) -> Settings {
     let place = usize::from(own - 1);
     let (port, underlay) = (doors.port[place], doors.underlay[place]);
     let mut settings = Settings::on(&format!("device = \"{DEVICE}\"\n{underlay}")).flood();
-    let with_port = |settings: Settings, device: &str, number| {
+    let with_port = |settings: Settings, device: &str, number, port| {
         let address = guest(number);
         settings.port_with(device, &format!("addresses = [\"{address}\"]\n{port}"))
     };
     if own == 1 {
-        settings = with_port(settings, SENDER.0, SENDER.1);
+        settings = with_port(settings, SENDER.0, SENDER.1, port);
     }
-    for receiver in 0..RECEIVERS.len() {
+    for (receiver, (_, offloads)) in RECEIVERS.into_iter().enumerate() {
         let number = taker_number(place, receiver);
-        settings = with_port(settings, &port_of(receiver), number);
+        // XDP is refused to a guest that has agreed on offloads: it may use them too.
+        let port = match offloads == Offloads::NONE {
+            true => port,
+            false => "door = \"tc\"",
+        };
+        settings = with_port(settings, &port_of(receiver), number, port);
     }
     let neighbours: &[u8] = if own == 2 { &[1, 3] } else { &[2] };
     for &other in neighbours {

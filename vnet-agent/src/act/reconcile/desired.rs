@@ -21,6 +21,7 @@ use super::rules::{Compilable, compile_rules};
 use super::slots::Slots;
 use crate::model::attachment::{Attachment, Role};
 use crate::model::configuration::UnderlayMatch;
+use crate::model::door::{Door, Picks};
 use crate::model::host::{Device, Host};
 use crate::model::{Configuration, Link, PortDevice, Rule, Target};
 
@@ -39,6 +40,8 @@ pub struct Surroundings<'a> {
     pub secret: u64,
     /// The number of ledgers.
     pub ledgers: u32,
+    /// The doors of all devices.
+    pub picks: &'a Picks,
 }
 
 /// What should be.
@@ -114,10 +117,12 @@ pub fn desired(wanted: &Configuration, given: &Surroundings<'_>, now: &Image) ->
         secret: now.setting.map_or(given.secret, |setting| setting.secret),
     });
     if given.slow_path_device != 0 {
-        desired
-            .image
-            .attachments
-            .insert(Attachment::new(Role::Agent, given.slow_path_device));
+        let door = given.picks.agent.unwrap_or(Door::Tc);
+        desired.image.attachments.insert(Attachment::new(
+            Role::Agent,
+            given.slow_path_device,
+            door,
+        ));
     }
     let networks = networks(wanted, &mut slots, &mut desired);
     let underlay = underlay(wanted, given, now, &mut slots, &mut desired);
@@ -218,6 +223,7 @@ fn underlay<'a>(
         desired.faults.push(no_room(subject.to_owned(), "ports"));
         return None;
     };
+    let doors = underlay_doors(given.picks);
     let entry = UnderlayEntry {
         ipv4: match end.ipv4 {
             Some(IpAddr::V4(address)) => address.octets(),
@@ -228,17 +234,21 @@ fn underlay<'a>(
             _ => [0; 16],
         },
         udp_port: wanted.underlay.udp_port.to_be_bytes(),
-        flags: 0,
+        flags: if doors.len() > 1 {
+            UnderlayEntry::JOINS
+        } else {
+            0
+        },
         _pad: 0,
         ledger,
         device: device.index,
     };
     desired.underlay = Some(device.index);
     desired.image.underlays.insert(device.index, entry);
-    desired
-        .image
-        .attachments
-        .insert(Attachment::new(Role::Underlay, device.index));
+    let programs = doors
+        .iter()
+        .map(|&door| Attachment::new(Role::Underlay, device.index, door));
+    desired.image.attachments.extend(programs);
     if !device.up {
         desired.faults.push(Fault::new(
             subject,
@@ -247,6 +257,15 @@ fn underlay<'a>(
         ));
     }
     Some(end)
+}
+
+/// Where the underlay's programs sit: one, or the TC program behind the XDP program.
+fn underlay_doors(picks: &Picks) -> &'static [Door] {
+    match &picks.underlay {
+        Some(pick) if pick.door == Door::Xdp && pick.joins => &Door::ALL,
+        Some(pick) if pick.door == Door::Xdp => &[Door::Xdp],
+        _ => &[Door::Tc],
+    }
 }
 
 /// The address that links use now, as long as it is there: their other ends know this host by it,

@@ -34,6 +34,8 @@ pub enum Step {
     SetRule(RuleKey, RuleEntry),
     RemoveRule(RuleKey),
     Attach(Attachment),
+    /// Its two programs are there: from now on they join frames.
+    Join(UnderlayEntry),
     Detach(Attachment),
     RemoveAdmission(AdmissionKey),
     RemovePort(u32),
@@ -74,6 +76,7 @@ pub fn steps(now: &Image, wanted: &Image) -> Vec<Step> {
     // Programs of devices that are new: their tables are complete.
     let new = wanted.attachments.difference(&now.attachments);
     steps.extend(new.map(|attachment| Step::Attach(*attachment)));
+    join(now, wanted, &mut steps);
     take_away(now, wanted, &mut steps);
     steps
 }
@@ -101,7 +104,12 @@ fn make(now: &Image, wanted: &Image, steps: &mut Vec<Step>) {
             ));
         }
     }
-    let underlays = changed(&now.underlays, &wanted.underlays);
+    let without: BTreeMap<u32, UnderlayEntry> = wanted
+        .underlays
+        .iter()
+        .map(|(device, entry)| (*device, not_yet_joining(now, entry)))
+        .collect();
+    let underlays = changed(&now.underlays, &without);
     steps.extend(underlays.map(|(_, underlay)| Step::SetUnderlay(underlay)));
     for (device, port) in changed(&now.ports, &wanted.ports) {
         if !now.ports.contains_key(&device) {
@@ -111,6 +119,29 @@ fn make(now: &Image, wanted: &Image, steps: &mut Vec<Step>) {
     }
     for (key, admission) in changed(&now.admissions, &wanted.admissions) {
         steps.push(Step::SetAdmission(key, admission));
+    }
+}
+
+/// The entry as it may be before new programs are attached: what the XDP program passes up to be
+/// joined goes to the host, and is lost, where no TC program takes it.
+fn not_yet_joining(now: &Image, entry: &UnderlayEntry) -> UnderlayEntry {
+    let was = now.underlays.get(&entry.device);
+    let joined = was.is_some_and(|was| was.flags & UnderlayEntry::JOINS != 0);
+    UnderlayEntry {
+        flags: match joined {
+            true => entry.flags,
+            false => entry.flags & !UnderlayEntry::JOINS,
+        },
+        ..*entry
+    }
+}
+
+/// Underlays that join frames now that both of their programs are there.
+fn join(now: &Image, wanted: &Image, steps: &mut Vec<Step>) {
+    for entry in wanted.underlays.values() {
+        if not_yet_joining(now, entry) != *entry {
+            steps.push(Step::Join(*entry));
+        }
     }
 }
 
@@ -213,7 +244,10 @@ pub fn apply(image: &mut Image, step: &Step) {
             image.generation = image.generation.max(network.generation);
             image.networks.insert(slot, network);
         }
-        Step::SetUnderlay(underlay) => drop(image.underlays.insert(underlay.device, underlay)),
+        Step::SetUnderlay(underlay) | Step::Join(underlay) => {
+            image.underlays.insert(underlay.device, underlay);
+        }
+
         Step::SetPort(device, port) => drop(image.ports.insert(device, port)),
         Step::SetAdmission(key, admission) => drop(image.admissions.insert(key, admission)),
         Step::SetRule(key, rule) => drop(image.rules.insert(key, rule)),
@@ -250,7 +284,19 @@ impl Step {
             Self::Attach(Attachment {
                 role: Role::Port,
                 ifindex,
+                ..
             }) => Some(ifindex),
+            _ => None,
+        }
+    }
+
+    /// The role and the device of which this step must not be taken where attaching a program to
+    /// it has failed: the old one keeps its work until the new one is there.
+    pub const fn after_attaching(&self) -> Option<(Role, u32)> {
+        match *self {
+            Self::Attach(Attachment { role, ifindex, .. })
+            | Self::Detach(Attachment { role, ifindex, .. }) => Some((role, ifindex)),
+            Self::Join(underlay) => Some((Role::Underlay, underlay.device)),
             _ => None,
         }
     }

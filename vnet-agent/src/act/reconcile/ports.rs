@@ -10,6 +10,7 @@ use super::desired::{Desired, Fault, Networks, Surroundings, no_room};
 use super::image::Image;
 use super::slots::Slots;
 use crate::model::attachment::{Attachment, Role};
+use crate::model::door::{Door, Pick};
 use crate::model::host::Device;
 use crate::model::{Addresses, Configuration, DeviceMatch, Port};
 
@@ -46,12 +47,20 @@ pub(super) fn ports(
             desired.faults.push(no_room(subject, "ports"));
             continue;
         };
+        let pick = given.picks.ports.get(&device.index);
+        if let Some(refusal) = pick.and_then(|pick| pick.refusal.as_ref()) {
+            desired.faults.push(Fault::new(
+                format!("door of {}", device.name),
+                &refusal.message,
+                &refusal.cure,
+            ));
+        }
         let mtu_before = mtu(port, device, before, desired);
         let entry = PortEntry {
             network,
             network_slot,
             ledger,
-            flags: source_flags(&port.addresses),
+            flags: source_flags(&port.addresses) | manners(pick),
             frame_bytes_max: device.mtu.saturating_add(LINK_LAYER_BYTES_MAX),
             mtu_before,
             slow_path_cost_ns: 1_000_000_000 / port.slow_path_rate.max(1),
@@ -60,10 +69,11 @@ pub(super) fn ports(
             _pad: [0; 8],
         };
         desired.image.ports.insert(device.index, entry);
-        desired
-            .image
-            .attachments
-            .insert(Attachment::new(Role::Port, device.index));
+        desired.image.attachments.insert(Attachment::new(
+            Role::Port,
+            device.index,
+            pick.map_or(Door::Tc, |pick| pick.door),
+        ));
     }
     let_go(given, now, desired);
     for port in &wanted.ports {
@@ -144,6 +154,14 @@ fn source_flags(addresses: &Addresses) -> u32 {
         Addresses::Learn => PortEntry::LEARN,
         Addresses::Any => PortEntry::ANY_SOURCE,
     }
+}
+
+/// How frames go into the port.
+fn manners(pick: Option<&Pick>) -> u32 {
+    let flag = |is: bool, flag: u32| if is { flag } else { 0 };
+    pick.map_or(0, |pick| {
+        flag(pick.joins, PortEntry::JOIN) | flag(pick.direct, PortEntry::DIRECT)
+    })
 }
 
 fn listed(addresses: &Addresses) -> [Mac; ADDRESSES_MAX] {

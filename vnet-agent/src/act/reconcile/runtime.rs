@@ -1,6 +1,6 @@
 //! Takes the steps.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tracing::{debug, info};
 
@@ -19,6 +19,8 @@ pub struct Reconciler {
     has_made_room: bool,
     /// Devices that have an earlier agent's program.
     stale: BTreeSet<Attachment>,
+    /// What the last reconciliation could not attach, and why.
+    unattached: BTreeMap<Attachment, String>,
 }
 
 impl Reconciler {
@@ -37,6 +39,7 @@ impl Reconciler {
             written: 0,
             has_made_room: false,
             stale,
+            unattached: BTreeMap::new(),
         };
         let networks: Vec<_> = reconciler.now.networks.clone().into_iter().collect();
         for (slot, mut network) in networks {
@@ -56,6 +59,15 @@ impl Reconciler {
         self.plane.tables()
     }
 
+    /// Forgets what a port's frames have shown.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn forget_shown(&mut self, ifindex: u32) -> Result<(), DataPlaneError> {
+        self.plane.tables_mut().forget_shown(ifindex)
+    }
+
     /// The data plane, to be asked.
     pub fn plane(&mut self) -> &mut DataPlane {
         &mut self.plane
@@ -72,19 +84,38 @@ impl Reconciler {
         let mut faults = Vec::new();
         let mut failed_ports = BTreeSet::new();
         self.has_made_room = false;
+        self.unattached.clear();
         faults.extend(self.renew_programs(desired, host));
         for step in steps(&self.now, &desired.image) {
-            if step.port().is_some_and(|port| failed_ports.contains(&port)) {
+            if step.port().is_some_and(|port| failed_ports.contains(&port))
+                || self.waits_for_another(&step)
+            {
                 continue;
             }
             if let Err(error) = self.take(&step, host) {
                 failed_ports.extend(step.port());
+                if let Step::Attach(attachment) = step {
+                    self.unattached.insert(attachment, error.to_string());
+                }
                 faults.push(fault(&step, &error, host));
             } else {
                 self.has_made_room |= step.makes_room();
             }
         }
         faults
+    }
+
+    /// What the last reconciliation could not attach, and why.
+    pub fn unattached(&self) -> &BTreeMap<Attachment, String> {
+        &self.unattached
+    }
+
+    /// Whether a program that should be attached before this step could not be.
+    fn waits_for_another(&self, step: &Step) -> bool {
+        step.after_attaching().is_some_and(|(role, ifindex)| {
+            let mut failed = self.unattached.keys();
+            failed.any(|failed| (failed.role, failed.ifindex) == (role, ifindex))
+        })
     }
 
     /// Whether the last reconciliation took something away, so that what failed before that may
@@ -105,7 +136,7 @@ impl Reconciler {
             Step::ZeroLedger(slot) => tables.zero_ledger(*slot)?,
             Step::SetLink(id, link) => tables.set_link(*id, link)?,
             Step::SetNetwork(slot, network) => tables.set_network(*slot, network)?,
-            Step::SetUnderlay(underlay) => tables.set_underlay(underlay)?,
+            Step::SetUnderlay(underlay) | Step::Join(underlay) => tables.set_underlay(underlay)?,
             Step::AddPortState(device) => tables.add_port_state(*device)?,
             Step::SetPort(device, port) => tables.set_port(device, port)?,
             Step::SetAdmission(key, admission) => tables.set_admission(key, admission)?,
@@ -152,7 +183,8 @@ impl Reconciler {
             _ => device_name(attachment.ifindex, host),
         };
         self.plane.attach(attachment, &name)?;
-        info!(device = name, "frames of this device are ours");
+        let door = attachment.door;
+        info!(device = name, %door, "frames of this device are ours");
         Ok(())
     }
 
@@ -169,7 +201,10 @@ impl Reconciler {
                 Ok(()) => {
                     self.stale.remove(&attachment);
                 }
-                Err(error) => faults.push(fault(&Step::Attach(attachment), &error, host)),
+                Err(error) => {
+                    faults.push(fault(&Step::Attach(attachment), &error, host));
+                    self.unattached.insert(attachment, error.to_string());
+                }
             }
         }
         faults

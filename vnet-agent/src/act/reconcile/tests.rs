@@ -11,12 +11,13 @@ use vnet_common::rule::{Destination, Shape, Source};
 use vnet_common::table::action::{Action, Decision};
 use vnet_common::table::network::NetworkEntry;
 use vnet_common::table::rule::{Alternative, RuleEntry, RuleKey};
+use vnet_common::table::underlay::UnderlayEntry;
 
 use super::order::{Step, apply, steps};
 use super::{Desired, Image, Surroundings, desired};
 use crate::model::attachment::{Attachment, Role};
 use crate::model::configuration::{Limits, Underlay, UnderlayMatch};
-use crate::model::door::DoorChoice;
+use crate::model::door::{Door, DoorChoice, Pick, Picks};
 use crate::model::host::{Abilities, Address, Device, DeviceKind, Host, Scope};
 use crate::model::next_hop::{NextHop, NoNextHop};
 use crate::model::sample::{GUEST_ONE, GUEST_TWO, network, port, some_link, some_target};
@@ -88,7 +89,13 @@ fn some_configuration() -> impl Strategy<Value = Configuration> {
         Addresses::Only(vec![GUEST_ONE]),
         Addresses::Only(vec![GUEST_ONE, GUEST_TWO]),
     ]);
-    let one_port = (select(vec!["blue", "green"]), addresses, any::<bool>());
+    let doors = || select(vec![DoorChoice::Auto, DoorChoice::Xdp, DoorChoice::Tc]);
+    let one_port = (
+        select(vec!["blue", "green"]),
+        addresses,
+        any::<bool>(),
+        doors(),
+    );
     let ports = prop::collection::vec(prop::option::of(one_port), 3);
     let links = ["to-two", "to-three", "to-proxy"].map(|name| prop::option::of(some_link(name)));
     let side = || select(vec![GUEST_ONE, GUEST_TWO]);
@@ -105,12 +112,12 @@ fn some_configuration() -> impl Strategy<Value = Configuration> {
     ];
     let one_rule = (source, destination, some_target());
     let rules = prop::collection::vec(one_rule, 0..6);
-    (networks, ports, links, rules).prop_map(|(networks, ports, links, rules)| {
+    (networks, ports, links, rules, doors()).prop_map(|(networks, ports, links, rules, door)| {
         let mut configuration = Configuration {
             underlay: Underlay {
                 on: UnderlayMatch::Device("eth0".into()),
                 udp_port: 6081,
-                door: DoorChoice::Auto,
+                door,
             },
             networks: networks
                 .into_iter()
@@ -122,12 +129,13 @@ fn some_configuration() -> impl Strategy<Value = Configuration> {
             limits: Limits::default(),
         };
         for (number, entry) in (0..).zip(ports) {
-            let Some((of, addresses, set_mtu)) = entry else {
+            let Some((of, addresses, set_mtu, door)) = entry else {
                 continue;
             };
             let device = DeviceMatch::Name(format!("tap{number}"));
             let port = crate::model::Port {
                 set_mtu,
+                door,
                 ..port(device, of, addresses)
             };
             keep_if_sensible(&mut configuration, |wanted| wanted.ports.push(port));
@@ -158,6 +166,35 @@ fn keep_if_sensible(wanted: &mut Configuration, change: impl FnOnce(&mut Configu
     }
 }
 
+/// The doors as the settings name them; where they leave it open, XDP for the underlay and TC for
+/// ports, whose frames are joined.
+fn some_picks(configuration: &Configuration, host: &Host, devices: &[PortDevice]) -> Picks {
+    let pick = |choice, auto| {
+        let door = match choice {
+            DoorChoice::Auto => auto,
+            DoorChoice::Xdp => Door::Xdp,
+            DoorChoice::Tc => Door::Tc,
+        };
+        Pick {
+            joins: door == Door::Tc,
+            ..Pick::new(door, "the test says so")
+        }
+    };
+    let ports = devices.iter().filter_map(|taken| {
+        let device = host.device_named(&taken.name)?;
+        let port = configuration.ports.get(taken.port)?;
+        Some((device.index, pick(port.door, Door::Tc)))
+    });
+    let ports: BTreeMap<u32, Pick> = ports.collect();
+    let joins = ports.values().any(|pick| pick.joins);
+    let wire = pick(configuration.underlay.door, Door::Xdp);
+    Picks {
+        underlay: Some(Pick { joins, ..wire }),
+        ports,
+        agent: Some(Door::Xdp),
+    }
+}
+
 fn wanted_on(configuration: &Configuration, host: &Host, now: &Image) -> Desired {
     let devices: Vec<PortDevice> = host
         .devices
@@ -172,6 +209,7 @@ fn wanted_on(configuration: &Configuration, host: &Host, now: &Image) -> Desired
             })
         })
         .collect();
+    let picks = some_picks(configuration, host, &devices);
     let given = Surroundings {
         host,
         devices: &devices,
@@ -179,6 +217,7 @@ fn wanted_on(configuration: &Configuration, host: &Host, now: &Image) -> Desired
         namespace: 1,
         secret: 5,
         ledgers: LEDGERS,
+        picks: &picks,
     };
     desired(configuration, &given, now)
 }
@@ -243,7 +282,7 @@ fn dangling(image: &Image) -> Vec<String> {
             }
         }
     }
-    for Attachment { role, ifindex } in &image.attachments {
+    for Attachment { role, ifindex, .. } in &image.attachments {
         let has_entry = match role {
             Role::Port => image.ports.contains_key(ifindex),
             Role::Underlay => image.underlays.contains_key(ifindex),
@@ -252,6 +291,28 @@ fn dangling(image: &Image) -> Vec<String> {
         must(has_entry, format!("entry of {role:?} {ifindex}"));
     }
     found
+}
+
+/// Underlays that pass frames up to be joined while one of their programs is missing.
+fn joins_half(image: &Image) -> Vec<u32> {
+    let has = |device, door| {
+        let hold = Attachment::new(Role::Underlay, device, door);
+        image.attachments.contains(&hold)
+    };
+    let joining = image
+        .underlays
+        .values()
+        .filter(|entry| entry.flags & UnderlayEntry::JOINS != 0);
+    joining
+        .map(|entry| entry.device)
+        .filter(|&device| !Door::ALL.into_iter().all(|door| has(device, door)))
+        .collect()
+}
+
+/// Devices with a program of ours, and for what.
+fn programmed(image: &Image) -> BTreeSet<(Role, u32)> {
+    let holds = image.attachments.iter();
+    holds.map(|hold| (hold.role, hold.ifindex)).collect()
 }
 
 /// Every ledger has one owner, and none is the agent's.
@@ -332,8 +393,13 @@ proptest! {
             prop_assert_eq!(links.len(), wanted.links.len(), "every link has an id of its own");
 
             let before = now.clone();
+            // Those that have a program before and after have one all the time.
+            let lasting: BTreeSet<_> =
+                programmed(&before).intersection(&programmed(&wanted.image)).copied().collect();
             for step in steps(&before, &wanted.image) {
                 apply(&mut now, &step);
+                prop_assert_eq!(joins_half(&now), Vec::<u32>::new(), "after {:?}", step);
+                prop_assert!(lasting.is_subset(&programmed(&now)), "after {step:?}");
                 prop_assert!(dangling(&now).is_empty(), "after {step:?}: {:?}", dangling(&now));
             }
             prop_assert_eq!(without_generations(&now), without_generations(&wanted.image));
@@ -390,12 +456,13 @@ fn place(step: &Step, before: &Image) -> u8 {
         Step::SetRule(..) => 3,
         Step::RemoveRule(_) => 4,
         Step::Attach(_) => 6,
-        Step::Detach(_) => 7,
+        Step::Join(_) => 7,
+        Step::Detach(_) => 8,
         Step::RemoveAdmission(_)
         | Step::RemovePort(_)
         | Step::RemoveUnderlay(_)
         | Step::RemoveLink(_)
-        | Step::RemoveNetwork(_) => 8,
+        | Step::RemoveNetwork(_) => 9,
     }
 }
 

@@ -56,13 +56,13 @@ fn render(interfaces: &[Interface], columns: Option<usize>) -> String {
         ]);
     }
     let mut text = table.render(columns);
-    for Interface { name, note, .. } in interfaces {
-        if let Some(note) = note {
-            text.push_str(&paragraph(
-                &format!("{}: ", crate::text::printable(name)),
-                note,
-                columns,
-            ));
+    for interface in interfaces {
+        let name = crate::text::printable(&interface.name);
+        if let Some(note) = &interface.note {
+            text.push_str(&paragraph(&format!("{name}: "), note, columns));
+        }
+        if let Some(why) = &interface.door_why {
+            text.push_str(&paragraph(&format!("{name}: its door: "), why, columns));
         }
     }
     text
@@ -93,6 +93,7 @@ mod tests {
             addresses: Some(Addresses::Only(vec![Mac([0x52, 0x54, 0, 0, 0, 1])])),
             learned: None,
             door: Some("xdp (native)".into()),
+            door_why: Some("its guest sends complete frames".into()),
             mtu_bytes: Some(1430),
             guest_mtu_bytes: Some(1430),
             up: Some(true),
@@ -103,6 +104,8 @@ mod tests {
             name: "tap1".into(),
             addresses: Some(Addresses::Learn),
             learned: Some(Mac([0x52, 0x54, 0, 0, 0, 2])),
+            door: Some("tc".into()),
+            door_why: None,
             ..tap0.clone()
         };
         let tap2 = Interface {
@@ -110,6 +113,7 @@ mod tests {
             ifindex: None,
             addresses: Some(Addresses::Any),
             door: None,
+            door_why: None,
             mtu_bytes: None,
             guest_mtu_bytes: None,
             up: None,
@@ -120,8 +124,9 @@ mod tests {
         let expected = "\
 NAME  NETWORK  STATE        MTU  GUEST MTU  DOOR          ADDRESSES
 tap0  blue     forwarding  1430       1430  xdp (native)  52:54:00:00:00:01
-tap1  blue     forwarding  1430       1430  xdp (native)  learn: 52:54:00:00:00:02
+tap1  blue     forwarding  1430       1430  tc            learn: 52:54:00:00:00:02
 tap2  blue     absent                                     any
+tap0: its door: its guest sends complete frames
 tap2: no such device now; it is taken in when it comes
 ";
         assert_eq!(render(&[tap0, tap1, tap2], Some(100)), expected);

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use vnet_agent::api::{Problem, Severity, Status, TableFill, UnderlayStatus};
+use vnet_agent::api::{DoorStatus, Problem, Severity, Status, TableFill, UnderlayStatus};
 
 use crate::client::{Client, path};
 use crate::number::{bytes, counted, duration, exact};
@@ -13,6 +13,8 @@ use crate::text::{paragraph, printable};
 
 /// Networks shown: with the rest it must fit one screen.
 const NETWORKS_MAX: usize = 8;
+/// Doors shown.
+const DOORS_MAX: usize = 6;
 /// Problems shown.
 const PROBLEMS_MAX: usize = 6;
 /// The exit status where something that is configured does not work.
@@ -49,6 +51,10 @@ fn render(status: &Status, now_unix_ms: Option<u64>, columns: Option<usize>) -> 
     if !status.networks.is_empty() {
         text.push('\n');
         text.push_str(&networks(status, columns));
+    }
+    if !status.doors.is_empty() {
+        text.push_str("\nDOORS\n");
+        text.push_str(&doors(&status.doors, columns));
     }
     if !status.problems.is_empty() {
         text.push('\n');
@@ -169,6 +175,24 @@ fn networks(status: &Status, columns: Option<usize>) -> String {
     text
 }
 
+fn doors(doors: &[DoorStatus], columns: Option<usize>) -> String {
+    let shown = &doors[..doors.len().min(DOORS_MAX)];
+    let name = |door: &DoorStatus| printable(&door.device);
+    let width = shown.iter().map(|door| name(door).chars().count()).max();
+    let width = width.unwrap_or(0);
+    let mut text = String::new();
+    for door in shown {
+        let joins = if door.joins { ", joins frames" } else { "" };
+        text.push_str(&paragraph(
+            &format!("{:<width$}  ", name(door)),
+            &format!("{}{joins}: {}", door.door, door.why),
+            columns,
+        ));
+    }
+    text.push_str(&and_more(doors.len(), DOORS_MAX));
+    text
+}
+
 fn problems(problems: &[Problem], columns: Option<usize>) -> String {
     let mut text = format!("{}:\n", counted(problems.len() as u64, "problem"));
     for Problem {
@@ -201,9 +225,20 @@ fn and_more(all: usize, shown: usize) -> String {
 #[cfg(test)]
 mod tests {
     use vnet_agent::api::{EntriesStatus, LinksSummary, NetworkStatus};
+    use vnet_agent::model::door::{Door, DoorChoice};
     use vnet_common::addr::NetworkId;
 
     use super::*;
+
+    fn door(device: &str, door: Door, why: &str) -> DoorStatus {
+        DoorStatus {
+            device: device.into(),
+            wanted: DoorChoice::Auto,
+            door,
+            joins: false,
+            why: why.into(),
+        }
+    }
 
     fn status() -> Status {
         let blue = NetworkStatus {
@@ -238,6 +273,13 @@ mod tests {
             }),
             networks: vec![blue, green],
             ports: 4,
+            doors: vec![
+                door("eth0", Door::Tc, "the settings say so"),
+                DoorStatus {
+                    joins: true,
+                    ..door("tap-blue-1", Door::Tc, "its guest has agreed on offloads")
+                },
+            ],
             links: LinksSummary {
                 total: 3,
                 up: 3,
@@ -276,6 +318,10 @@ host-one: healthy
 NETWORK  ID  PORTS  LINKS  RULES  GUEST MTU
 blue      7      2      1  1,200       1430
 green     7      2      1  1,200
+
+DOORS
+eth0        tc: the settings say so
+tap-blue-1  tc, joins frames: its guest has agreed on offloads
 ";
         assert_eq!(render(&status(), Some(1_300_000), Some(80)), expected);
     }
@@ -291,6 +337,7 @@ green     7      2      1  1,200
         };
         status.underlay = None;
         status.networks.clear();
+        status.doors.clear();
         status.redirect_failures_counted = false;
         status.problems = vec![
             Problem {
@@ -326,6 +373,7 @@ green     7      2      1  1,200
     fn many_networks_and_problems_still_fit_a_screen() {
         let mut status = status();
         status.networks = vec![status.networks[0].clone(); 64];
+        status.doors = vec![status.doors[0].clone(); 64];
         status.problems = vec![
             Problem {
                 severity: Severity::Warning,
@@ -338,6 +386,7 @@ green     7      2      1  1,200
         let text = render(&status, None, Some(80));
         assert!(text.lines().count() <= 40, "{text}");
         assert!(text.contains("and 56 more"), "{text}");
+        assert!(text.contains("and 58 more"), "{text}");
         assert!(text.contains("and 94 more"), "{text}");
     }
 }

@@ -1,0 +1,279 @@
+//! By which door do frames come in, at this moment?
+//!
+//! Input: the settings, the host, what ports' frames have shown and what they mostly are (looked
+//! at every second, since the kernel does not tell), and what could not be attached. Output: the
+//! picks that reconciliation brings about. A change is logged with its reason.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use tracing::{info, warn};
+use vnet_common::table::port::PortState;
+
+use super::Agent;
+use crate::api::{DoorStatus, Refusal};
+use crate::decide::door::mix::Mix;
+use crate::decide::door::{PortFacts, UnderlayFacts, picks};
+use crate::model::attachment::{Attachment, Role};
+use crate::model::door::{Door, DoorChoice, Pick, Picks};
+use crate::model::host::{Abilities, Device, Xdp};
+
+/// Between two looks at what frames are like.
+pub(super) const LOOK: Duration = Duration::from_secs(1);
+
+/// What the agent knows about doors.
+#[derive(Debug)]
+pub(super) struct Doors {
+    pub(super) picks: Picks,
+    /// The device that the pick for the underlay is about.
+    underlay: u32,
+    ports: BTreeMap<u32, Watched>,
+    /// Where XDP could not be attached, and why; as long as the device stays as it was.
+    xdp_fails: BTreeMap<u32, (Device, String)>,
+    looked: Instant,
+}
+
+/// A port under observation.
+#[derive(Clone, Copy, Debug)]
+struct Watched {
+    choice: DoorChoice,
+    abilities: Abilities,
+    shown: u32,
+    mix: Mix,
+}
+
+impl Doors {
+    pub(super) fn new() -> Self {
+        Self {
+            picks: Picks::default(),
+            underlay: 0,
+            ports: BTreeMap::new(),
+            xdp_fails: BTreeMap::new(),
+            looked: Instant::now(),
+        }
+    }
+
+    /// What was picked for a device.
+    pub(super) fn pick(&self, index: u32) -> Option<&Pick> {
+        let underlay = || {
+            self.picks
+                .underlay
+                .as_ref()
+                .filter(|_| self.underlay == index)
+        };
+        self.picks.ports.get(&index).or_else(underlay)
+    }
+
+    fn xdp_fails(&self, device: &Device) -> Option<&str> {
+        let (_, why) = self.xdp_fails.get(&device.index)?;
+        Some(why)
+    }
+}
+
+impl Agent {
+    /// Looks at what the ports' frames are like now. True where that makes another pick.
+    pub(super) fn look_at_frames(&mut self) -> bool {
+        let elapsed = self.doors.looked.elapsed();
+        self.doors.looked = Instant::now();
+        let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        for (index, watched) in &mut self.doors.ports {
+            let Some(entry) = self.reconciler.now().ports.get(index) else {
+                continue;
+            };
+            // What cannot be read now is read at the next look.
+            if let Ok(books) = self.reconciler.tables().ledger(entry.ledger) {
+                watched.mix.look(books.received, books.sent, elapsed_ms);
+            }
+        }
+        self.observe();
+        self.picks() != self.doors.picks
+    }
+
+    /// Picks the doors, and says what is different.
+    pub(super) fn pick_doors(&mut self) {
+        let devices = &self.host.devices;
+        self.doors
+            .xdp_fails
+            .retain(|index, (device, _)| devices.get(index) == Some(device));
+        self.observe();
+        let picks = self.picks();
+        for (index, pick) in &picks.ports {
+            self.tell(*index, pick, self.doors.picks.ports.get(index));
+        }
+        let underlay = self.configuration.underlay.on.device(&self.host);
+        let underlay = underlay.map_or(0, |device| device.index);
+        if let Some(pick) = &picks.underlay {
+            let before = self.doors.picks.underlay.as_ref();
+            self.tell(
+                underlay,
+                pick,
+                before.filter(|_| self.doors.underlay == underlay),
+            );
+        }
+        self.doors.picks = picks;
+        self.doors.underlay = underlay;
+    }
+
+    fn tell(&self, index: u32, pick: &Pick, before: Option<&Pick>) {
+        if before != Some(pick) {
+            let Pick {
+                door, joins, why, ..
+            } = pick;
+            let device = self.device(index);
+            info!(device, %door, joins, "its door: {why}");
+        }
+    }
+
+    /// Where XDP was picked and could not be attached, TC it is. True where there is such a device.
+    pub(super) fn give_up_xdp(&mut self) -> bool {
+        let mut gave_up = false;
+        for (attachment, why) in self.reconciler.unattached() {
+            let &Attachment {
+                role,
+                ifindex,
+                door,
+            } = attachment;
+            let choice = match role {
+                Role::Port => self.doors.ports.get(&ifindex).map(|port| port.choice),
+                Role::Underlay => Some(self.configuration.underlay.door),
+                Role::Agent => None,
+            };
+            let device = self.host.devices.get(&ifindex);
+            if let Some(device) = device
+                && door == Door::Xdp
+                && choice == Some(DoorChoice::Auto)
+            {
+                let failure = (device.clone(), why.clone());
+                self.doors.xdp_fails.insert(ifindex, failure);
+                gave_up = true;
+            }
+        }
+        gave_up
+    }
+
+    /// Takes note of what devices can do and frames have shown. A guest that agrees on something
+    /// else is another guest, of which nothing is known.
+    fn observe(&mut self) {
+        let mut ports = BTreeMap::new();
+        for taken in &self.devices {
+            let (Some(device), Some(port)) = (
+                self.host.device_named(&taken.name),
+                self.configuration.ports.get(taken.port),
+            ) else {
+                continue;
+            };
+            let before = self.doors.ports.get(&device.index).copied();
+            let is_other_guest =
+                before.is_some_and(|before| !before.abilities.is_same_guest(&device.abilities));
+            let is_other_choice = before.is_none_or(|before| before.choice != port.door);
+            // Who forces a door has seen to it that the guest is right for it.
+            let is_forgiven = is_other_choice && port.door == DoorChoice::Xdp;
+            if (is_other_guest || is_forgiven)
+                && let Err(error) = self.reconciler.forget_shown(device.index)
+            {
+                warn!(device = device.name, %error, "what its frames have shown is still believed");
+            }
+            let mix = before.filter(|_| !is_other_guest).map(|before| before.mix);
+            let shown = self.shown(device.index);
+            let watched = Watched {
+                choice: port.door,
+                abilities: device.abilities,
+                shown,
+                mix: mix.unwrap_or_default(),
+            };
+            ports.insert(device.index, watched);
+        }
+        self.doors.ports = ports;
+    }
+
+    fn shown(&self, index: u32) -> u32 {
+        let state = self.reconciler.tables().port_state(index);
+        let shown = state.ok().flatten().map_or(0, |state| state.shown);
+        shown & (PortState::SEGMENTS | PortState::UNFINISHED)
+    }
+
+    fn picks(&self) -> Picks {
+        let underlay = self.configuration.underlay.on.device(&self.host);
+        let underlay = underlay.map(|device| UnderlayFacts {
+            choice: self.configuration.underlay.door,
+            device,
+            xdp_fails: self.doors.xdp_fails(device),
+        });
+        let ports = self.devices.iter().filter_map(|taken| {
+            let device = self.host.device_named(&taken.name)?;
+            let port = self.configuration.ports.get(taken.port)?;
+            let watched = self.doors.ports.get(&device.index)?;
+            Some(PortFacts {
+                choice: port.door,
+                device,
+                network: &port.network,
+                before: self.programs(Role::Port, device.index).next(),
+                shown: watched.shown,
+                mix: watched.mix,
+                xdp_fails: self.doors.xdp_fails(device),
+            })
+        });
+        picks(underlay, &ports.collect::<Vec<_>>())
+    }
+
+    /// The devices whose frames are ours.
+    pub(super) fn forwarding_ports(&self) -> impl Iterator<Item = u32> + '_ {
+        let ports = self.reconciler.now().ports.keys().copied();
+        ports.filter(|&index| self.programs(Role::Port, index).next().is_some())
+    }
+
+    /// Where programs of ours sit on a device.
+    fn programs(&self, role: Role, index: u32) -> impl Iterator<Item = Door> + '_ {
+        let attachments = &self.reconciler.now().attachments;
+        let is_there = move |door: &Door| {
+            let hold = Attachment::new(role, index, *door);
+            attachments.contains(&hold)
+        };
+        Door::ALL.into_iter().filter(is_there)
+    }
+
+    pub(super) fn door_status(&self) -> Vec<DoorStatus> {
+        let underlay = self.doors.picks.underlay.as_ref();
+        let underlay = underlay.map(|pick| {
+            let choice = self.configuration.underlay.door;
+            (self.doors.underlay, choice, pick)
+        });
+        let ports = self.doors.picks.ports.iter().filter_map(|(&index, pick)| {
+            let watched = self.doors.ports.get(&index)?;
+            Some((index, watched.choice, pick))
+        });
+        let doors = underlay.into_iter().chain(ports);
+        let status = doors.map(|(index, wanted, pick)| DoorStatus {
+            device: self.device(index),
+            wanted,
+            door: pick.door,
+            joins: pick.joins,
+            why: pick.why.clone(),
+        });
+        status.collect()
+    }
+
+    /// The programs on a device, in words; an XDP program of somebody else's too.
+    pub(super) fn doors_of(&self, index: u32, xdp: Option<Xdp>) -> Option<String> {
+        let xdp = xdp.map(|xdp| match xdp.native {
+            true => "xdp (native)",
+            false => "xdp (generic)",
+        });
+        let has_tc = Role::ALL
+            .into_iter()
+            .any(|role| self.programs(role, index).any(|door| door == Door::Tc));
+        match (xdp, has_tc) {
+            (Some(xdp), true) => Some(format!("{xdp} and tc")),
+            (Some(xdp), false) => Some(xdp.to_owned()),
+            (None, true) => Some(Door::Tc.to_string()),
+            (None, false) => None,
+        }
+    }
+
+    /// The same for one device. The kernel does not tell when XDP programs come or go: it is asked.
+    pub(super) async fn ask_doors_of(&self, index: u32) -> Result<Option<String>, Refusal> {
+        let device = self.watcher.requests().device(index).await;
+        let device = device.map_err(|error| Refusal::internal(error.to_string()))?;
+        Ok(self.doors_of(index, device.and_then(|device| device.xdp)))
+    }
+}
