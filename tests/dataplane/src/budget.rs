@@ -11,6 +11,9 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use vnet_agent::dataplane::DataPlane;
+use vnet_agent::dataplane::object::OBJECT;
+
+use crate::stack;
 
 /// Set to 1, the figures of now are written into `budget.toml`.
 const UPDATE: &str = "VNET_UPDATE_BUDGET";
@@ -19,7 +22,8 @@ const UPDATE: &str = "VNET_UPDATE_BUDGET";
 const VERIFIED_INSTRUCTIONS_MAX: u32 = 400_000;
 
 const HEADER: &str = "\
-# Instructions that the verifier goes through, and bytes of the program, by kernel and program.
+# Instructions that the verifier goes through, bytes of the program and of its stack, by kernel and
+# program.
 # Checked by the tests `budgets` (this machine's kernel) and `an_older_kernel_takes_the_programs`
 # (Debian's) of this crate; written by them with VNET_UPDATE_BUDGET=1.
 ";
@@ -35,6 +39,8 @@ pub struct Cost {
     pub verified_instructions: u32,
     /// Bytes of the program, as the kernel runs it before compiling.
     pub translated_bytes: u32,
+    /// Bytes of the stack, all functions of the deepest chain of calls together.
+    pub stack_bytes: u32,
 }
 
 /// What the programs cost on one kernel, by their names.
@@ -49,12 +55,14 @@ type Budget = BTreeMap<String, Costs>;
 ///
 /// The kernel does not tell.
 pub fn costs(plane: &DataPlane) -> Result<Costs> {
+    let stacks = stack::depths(OBJECT)?;
     let figures = plane.programs().into_iter();
     let costs = figures.map(|program| {
         let silent = || format!("the kernel does not tell what {} costs", program.name);
         let cost = Cost {
             verified_instructions: program.verified_instructions.with_context(silent)?,
             translated_bytes: program.translated_bytes.with_context(silent)?,
+            stack_bytes: *stacks.get(&program.name).with_context(silent)?,
         };
         Ok((program.name.clone(), cost))
     });
@@ -140,9 +148,11 @@ fn granted(budget: &Budget, kernel: &str) -> Costs {
         let Cost {
             verified_instructions,
             translated_bytes,
+            stack_bytes,
         } = *cost;
         entry.verified_instructions = entry.verified_instructions.max(verified_instructions);
         entry.translated_bytes = entry.translated_bytes.max(translated_bytes);
+        entry.stack_bytes = entry.stack_bytes.max(stack_bytes);
     }
     most
 }
@@ -156,7 +166,13 @@ fn excesses(granted: &Costs, now: &Costs) -> Vec<String> {
         };
         let instructions = (cost.verified_instructions, granted.verified_instructions);
         let bytes = (cost.translated_bytes, granted.translated_bytes);
-        for (what, (now, granted)) in [("verified instructions", instructions), ("bytes", bytes)] {
+        let stack = (cost.stack_bytes, granted.stack_bytes);
+        let figures = [
+            ("verified instructions", instructions),
+            ("bytes", bytes),
+            ("bytes of stack", stack),
+        ];
+        for (what, (now, granted)) in figures {
             if now > granted + granted / 5 {
                 wrong.push(format!("{name} went from {granted} to {now} {what}"));
             }
@@ -182,6 +198,7 @@ mod tests {
         let cost = Cost {
             verified_instructions,
             translated_bytes: 100,
+            stack_bytes: 32,
         };
         Costs::from([("port_xdp".to_owned(), cost)])
     }
