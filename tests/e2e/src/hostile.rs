@@ -25,16 +25,31 @@ const NUMBERS: [u16; 12] = [
     0, 1, 13, 14, 34, 54, 1000, 1400, 9000, 0x7fff, 0xfffe, 0xffff,
 ];
 
+/// How much data each piece of a frame is to have that the kernel cuts: at least so much that one
+/// frame becomes no flood.
+pub const COARSE: &[u16] = &[0, 1000, 1400, 9000, 0x7fff, 0xfffe, 0xffff];
+/// Pieces by the thousand.
+pub const FINE: &[u16] = &[1, 8, 14, 54];
+
+/// Places in `struct virtio_net_hdr_v1`.
+const FLAGS: usize = 0;
+const KIND: usize = 1;
+const DATA_BYTES: usize = 4;
+
 /// The other side of a tap, which takes any bytes.
 #[derive(Debug)]
 pub struct Liar<'a> {
     guest: &'a TapGuest,
     file: File,
     chance: Chance,
+    /// What it says of the pieces.
+    cuts: &'static [u16],
     /// How many frames the tap's driver took.
     pub taken: u64,
     /// How many it refused, and so never were frames.
     pub refused: u64,
+    /// How many of those taken end within a VLAN tag: the kernel drops them before its TC door.
+    pub torn: u64,
     /// How many of those taken it was told to finish, or to cut.
     pub unfinished: u64,
 }
@@ -45,13 +60,15 @@ impl<'a> Liar<'a> {
     /// # Errors
     ///
     /// There are no descriptors left.
-    pub fn behind(guest: &'a TapGuest, seed: u64) -> Result<Self> {
+    pub fn behind(guest: &'a TapGuest, cuts: &'static [u16], seed: u64) -> Result<Self> {
         Ok(Self {
             guest,
             file: File::from(guest.as_fd().try_clone_to_owned()?),
             chance: Chance::seeded(seed),
+            cuts,
             taken: 0,
             refused: 0,
+            torn: 0,
             unfinished: 0,
         })
     }
@@ -68,6 +85,7 @@ impl<'a> Liar<'a> {
         match self.file.write(&bytes) {
             Ok(written) if written == bytes.len() => {
                 self.taken += 1;
+                self.torn += u64::from(is_torn(&frame));
                 self.unfinished += u64::from(front != [0; VNET_HEADER_BYTES]);
             }
             Ok(written) => anyhow::bail!("the tap took {written} of {} bytes", bytes.len()),
@@ -92,10 +110,15 @@ impl<'a> Liar<'a> {
                 &NUMBERS[..],
             ),
         };
-        bytes[0] = *self.chance.one_of(flags);
-        bytes[1] = *self.chance.one_of(kinds);
+        bytes[FLAGS] = *self.chance.one_of(flags);
+        bytes[KIND] = *self.chance.one_of(kinds);
         for place in (2..10).step_by(2) {
-            let number = self.chance.one_of(numbers).to_ne_bytes();
+            let choices = if place == DATA_BYTES {
+                self.cuts
+            } else {
+                numbers
+            };
+            let number = self.chance.one_of(choices).to_ne_bytes();
             bytes[place..place + 2].copy_from_slice(&number);
         }
         bytes
@@ -120,4 +143,10 @@ impl<'a> Liar<'a> {
         frame.resize(length, 0x5a);
         frame
     }
+}
+
+/// A tag without its end, or without the type behind it.
+fn is_torn(frame: &[u8]) -> bool {
+    let ethertype = frame.get(HEADER_BYTES - 2..HEADER_BYTES);
+    ethertype == Some(&TAG) && frame.len() < HEADER_BYTES + 6
 }
