@@ -16,6 +16,6 @@ pub mod wire;
 
 /// The number of the layouts in [`table`], the names in [`name`] and the reasons in [`reason`].
 ///
-/// It is part of the pin directory's name. Raise it whenever one of them changes: an agent never
-/// adopts maps of another schema.
+/// It is part of the pin directory's name. Raise it whenever one of them changes: an agent
+/// adopts maps of another schema only where it was told which of them are the same.
 pub const SCHEMA: u32 = 2;

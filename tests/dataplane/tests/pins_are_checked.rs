@@ -9,7 +9,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use aya::maps::{MapInfo, MapType};
+use aya::maps::{HashMap, Map, MapData, MapInfo, MapType};
 use dataplane::foreign::{Kind, create, pin};
 use dataplane::kernel::LIMITS;
 use dataplane::machine::{Machine, on_a_machine};
@@ -22,6 +22,8 @@ use vnet_agent::dataplane::object::shapes;
 use vnet_agent::dataplane::pin::Shape;
 use vnet_agent::dataplane::{DataPlane, DataPlaneError, Role};
 use vnet_agent::model::configuration::Limits;
+use vnet_common::table::ledger::Ledger;
+use vnet_common::table::port::{PortEntry, PortState};
 use vnet_common::{SCHEMA, name};
 
 /// Every pin under a directory, by the identity of its map.
@@ -312,6 +314,117 @@ fn the_next_agent_finds_everything() {
             let path = maps_directory(machine).join(map);
             assert_eq!(after[&path], before[&path], "{map} is another one");
         }
+    });
+}
+
+/// What schema 1 kept for a port, and an address that it learned.
+const PORT_STATE_BYTES_OF_1: usize = 24;
+const LEARNED: u64 = 0x5254_0000_0042;
+
+/// Has the pins be those of schema 1, whose port states were shorter.
+fn as_of_schema_1(machine: &Machine, port: u32) {
+    let root = machine.pin_directory();
+    fs::rename(root.join(format!("v{SCHEMA}")), root.join("v1")).unwrap();
+    let path = root.join("v1").join("maps").join(name::PORT_STATES);
+    fs::remove_file(&path).unwrap();
+    let kind = Kind {
+        kind: MapType::Hash,
+        key_bytes: 4,
+        value_bytes: PORT_STATE_BYTES_OF_1 as u32,
+        entries: LIMITS.ports,
+        flags: 0,
+    };
+    pin(&create(&kind).unwrap(), &path).unwrap();
+    let map = Map::HashMap(MapData::from_pin(&path).unwrap());
+    let mut states: HashMap<_, u32, [u8; PORT_STATE_BYTES_OF_1]> = map.try_into().unwrap();
+    let mut state = [0; PORT_STATE_BYTES_OF_1];
+    state[..8].copy_from_slice(&LEARNED.to_ne_bytes());
+    states.insert(port, state, 0).unwrap();
+}
+
+#[test]
+fn the_tables_of_schema_1_go_on() {
+    on_a_machine(|machine| {
+        let mut first = at_work(machine);
+        works(&mut first, machine);
+        let learner = machine.devices["guest_one"];
+        let flows = first.tables().flows().unwrap();
+        let (ports, ledgers) = books(&first);
+        assert!(!flows.is_empty() && ledgers.iter().any(|ledger| ledger.received.packets > 0));
+        as_of_schema_1(machine, learner);
+
+        let mut second = DataPlane::open(&machine.pin_directory(), &LIMITS, true).unwrap();
+
+        assert_eq!(second.tables().flows().unwrap(), flows);
+        assert_eq!(books(&second), (ports.clone(), ledgers));
+        for (port, _) in ports {
+            let learned = if port == learner { LEARNED } else { 0 };
+            let state = second.tables().port_state(port).unwrap();
+            let expected = PortState {
+                learned,
+                ..PortState::NEW
+            };
+            assert_eq!(state, Some(expected));
+        }
+        works(&mut second, machine);
+        // One and the same table: who is not replaced yet counts in it as well.
+        works(&mut first, machine);
+        let (_, ledgers) = books(&second);
+        assert_eq!(
+            ledgers.iter().map(|ledger| ledger.received.packets).max(),
+            Some(3)
+        );
+    });
+}
+
+/// The ports, and their ledgers.
+fn books(plane: &DataPlane) -> (Vec<(u32, PortEntry)>, Vec<Ledger>) {
+    let mut ports = plane.tables().ports().unwrap();
+    ports.sort_by_key(|(index, _)| *index);
+    let ledger = |(_, port): &(u32, PortEntry)| plane.tables().ledger(port.ledger).unwrap();
+    let ledgers = ports.iter().map(ledger).collect();
+    (ports, ledgers)
+}
+
+#[test]
+fn other_limits_than_schema_1_had_are_refused_by_their_name() {
+    on_a_machine(|machine| {
+        let mut plane = at_work(machine);
+        as_of_schema_1(machine, machine.devices["guest_one"]);
+        let before = pins(&machine.pin_directory());
+        let limits = Limits {
+            rules: LIMITS.rules * 2,
+            ..LIMITS
+        };
+        let error = DataPlane::open(&machine.pin_directory(), &limits, true).err();
+        let text = error.unwrap().to_string();
+        assert!(text.contains("limits.rules"), "{text}");
+        assert_eq!(pins(&machine.pin_directory()), before);
+        works(&mut plane, machine);
+    });
+}
+
+#[test]
+fn what_a_later_schema_left_is_not_read() {
+    on_a_machine(|machine| {
+        let mut first = at_work(machine);
+        works(&mut first, machine);
+        let root = machine.pin_directory();
+        let later = root.join(format!("v{}", SCHEMA + 1));
+        fs::rename(root.join(format!("v{SCHEMA}")), &later).unwrap();
+        let before = pins(&later);
+
+        // Not even with other limits is it in the way.
+        let limits = Limits {
+            rules: LIMITS.rules * 2,
+            ..LIMITS
+        };
+        let second = DataPlane::open(&root, &limits, true).unwrap();
+
+        assert_eq!(second.tables().ports().unwrap(), []);
+        assert_eq!(second.tables().rules().unwrap(), []);
+        assert_eq!(pins(&later), before);
+        works(&mut first, machine);
     });
 }
 

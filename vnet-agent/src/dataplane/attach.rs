@@ -14,6 +14,7 @@ use vnet_common::name;
 
 use super::error::{DataPlaneError, os_error};
 use super::object::{tc, xdp};
+use super::pin::remove_file;
 use super::{DataPlane, clsact};
 use crate::model::attachment::{Attachment, Role};
 use crate::model::door::Door;
@@ -60,10 +61,12 @@ impl DataPlane {
     }
 
     fn attach_by_link(&mut self, to: Attachment, device: &str) -> Result<(), DataPlaneError> {
-        let pin = self.pins.link(to);
-        if pin.exists() && self.replace(to, device)? {
-            return Ok(());
+        if let Some(held) = self.pins.held(to)?
+            && self.replace(to, &held, device)?
+        {
+            return self.pins.settle(to, &held);
         }
+        let pin = self.pins.link(to);
         let link = match to.door {
             Door::Xdp => self.new_xdp_link(to, device),
             Door::Tc => self.new_tc_link(to, device),
@@ -107,14 +110,18 @@ impl DataPlane {
 
     /// Replaces the program of a pinned link. False where the link's device is gone: its pin is
     /// litter, which is removed.
-    fn replace(&mut self, to: Attachment, device: &str) -> Result<bool, DataPlaneError> {
-        let pin = self.pins.link(to);
-        let link = match PinnedLink::from_pin(&pin) {
+    fn replace(
+        &mut self,
+        to: Attachment,
+        pin: &Path,
+        device: &str,
+    ) -> Result<bool, DataPlaneError> {
+        let link = match PinnedLink::from_pin(pin) {
             Ok(pinned) => FdLink::from(pinned),
             Err(error) => {
                 return Err(DataPlaneError::Pin {
                     doing: "opening the pin",
-                    path: pin,
+                    path: pin.to_owned(),
                     source: std::io::Error::other(error),
                 });
             }
@@ -140,7 +147,7 @@ impl DataPlane {
         match replaced {
             Ok(()) => Ok(true),
             Err(error) if os_error(&error) == Some(libc::ENOLINK) => {
-                remove(&pin)?;
+                remove_file(pin)?;
                 Ok(false)
             }
             Err(source) => Err(attach_error(program, device, source)),
@@ -152,16 +159,20 @@ impl DataPlane {
     fn attach_by_filter(&mut self, to: Attachment, device: &str) -> Result<(), DataPlaneError> {
         let program = tc_program(to.role);
         let pin = self.pins.link(to);
-        let is_ours = pin.exists();
+        let held = self.pins.held(to)?;
+        let is_ours = held.is_some();
         let current = current_name(to.ifindex, device)?;
         let tc = tc(&mut self.object, program)?;
         // Before the filter, so that there is never one that nobody knows of.
         pin_program(tc, &pin)?;
         match clsact::attach(tc, &current, is_ours) {
-            Ok(()) => Ok(()),
+            Ok(()) => match held {
+                Some(other) if other != pin => remove_file(&other),
+                _ => Ok(()),
+            },
             Err(source) => {
-                if !is_ours {
-                    remove(&pin)?;
+                if held.as_ref() != Some(&pin) {
+                    remove_file(&pin)?;
                 }
                 Err(match os_error(&source) {
                     Some(libc::EEXIST) => DataPlaneError::DeviceTakenAtTc {
@@ -180,7 +191,7 @@ impl DataPlane {
     /// The pin could not be removed.
     pub fn detach(&mut self, from: Attachment) -> Result<(), DataPlaneError> {
         clsact::release(from)?;
-        remove(&self.pins.link(from))
+        remove_file(&self.pins.link(from))
     }
 }
 
@@ -189,7 +200,7 @@ fn pin_program(tc: &mut SchedClassifier, pin: &Path) -> Result<(), DataPlaneErro
     let mut new = pin.as_os_str().to_owned();
     new.push(".new");
     let new = PathBuf::from(new);
-    remove(&new)?;
+    remove_file(&new)?;
     let fail = |source| DataPlaneError::Pin {
         doing: "pinning",
         path: pin.to_owned(),
@@ -225,17 +236,6 @@ fn no_link(program: &'static str, device: &str) -> DataPlaneError {
     DataPlaneError::NoBpfLink {
         program,
         device: device.to_owned(),
-    }
-}
-
-fn remove(pin: &Path) -> Result<(), DataPlaneError> {
-    match fs::remove_file(pin) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(DataPlaneError::Pin {
-            doing: "removing the pin",
-            path: pin.to_owned(),
-            source,
-        }),
-        _ => Ok(()),
     }
 }
 

@@ -13,9 +13,11 @@ pub mod figures;
 mod log;
 pub mod object;
 pub mod pin;
+mod succession;
 pub mod tables;
 pub mod test_run;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 pub use crate::model::attachment::{Attachment, Role};
@@ -33,6 +35,8 @@ pub struct DataPlane {
     pins: pin::Pins,
     tables: KernelTables,
     counts_refused: bool,
+    /// An agent of another schema has left something.
+    has_others: bool,
 }
 
 impl DataPlane {
@@ -51,14 +55,22 @@ impl DataPlane {
         let pins = pin::Pins::new(pin_directory);
         pins.prepare()?;
         let made = pins.missing_maps();
-        match object::load(&pins, limits, count_refused) {
+        let loaded = pins
+            .share(&object::shapes(limits))
+            .and_then(|()| object::load(&pins, limits, count_refused));
+        match loaded {
             Ok((mut object, counts_refused)) => {
-                let tables = KernelTables::new(&mut object)?;
+                let mut tables = KernelTables::new(&mut object)?;
+                let has_others = pins.has_others()?;
+                if has_others {
+                    pins.convert_states(&mut tables)?;
+                }
                 Ok(Self {
                     object,
                     pins,
                     tables,
                     counts_refused,
+                    has_others,
                 })
             }
             Err(error) => {
@@ -66,6 +78,21 @@ impl DataPlane {
                 Err(error)
             }
         }
+    }
+
+    /// Removes what agents of other schemas left, as far as no device in `waiting` depends on it.
+    /// Returns whether that was the last of it.
+    ///
+    /// # Errors
+    ///
+    /// A pin could not be removed.
+    pub fn retire_others(&mut self, waiting: &BTreeSet<u32>) -> Result<bool, DataPlaneError> {
+        if !self.has_others {
+            return Ok(false);
+        }
+        let is_done = self.pins.retire(waiting)?;
+        self.has_others = !is_done;
+        Ok(is_done)
     }
 
     /// The tables.

@@ -108,17 +108,7 @@ impl Pins {
     /// Takes these programs off their tracepoints, as far as they are on any.
     pub fn remove_tracepoints(&self, programs: &[&str]) -> Result<(), DataPlaneError> {
         for program in programs {
-            let path = self.tracepoint(program);
-            match fs::remove_file(&path) {
-                Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                    return Err(DataPlaneError::Pin {
-                        doing: "removing the pin",
-                        path,
-                        source,
-                    });
-                }
-                _ => {}
-            }
+            remove_file(&self.tracepoint(program))?;
         }
         Ok(())
     }
@@ -136,10 +126,16 @@ impl Pins {
     /// then read and write values of the wrong size.
     pub fn check(&self, shape: &Shape) -> Result<(), DataPlaneError> {
         let path = self.map(shape.name);
-        if !path.exists() {
-            return Ok(());
+        if path.exists() {
+            self.check_at(&path, shape)
+        } else {
+            Ok(())
         }
-        let info = MapInfo::from_pin(&path).map_err(|source| DataPlaneError::Map {
+    }
+
+    /// The same of a map that is pinned here.
+    pub(super) fn check_at(&self, path: &Path, shape: &Shape) -> Result<(), DataPlaneError> {
+        let info = MapInfo::from_pin(path).map_err(|source| DataPlaneError::Map {
             doing: "reading the pin",
             map: shape.name,
             source: Box::new(source),
@@ -164,7 +160,7 @@ impl Pins {
                         .to_owned(),
                 };
                 return Err(DataPlaneError::ForeignMap {
-                    path,
+                    path: path.to_owned(),
                     what,
                     found,
                     expected,
@@ -175,19 +171,24 @@ impl Pins {
         Ok(())
     }
 
+    /// The directories of schemas, with their numbers.
+    pub(super) fn schemas(&self) -> Result<Vec<(u32, PathBuf)>, DataPlaneError> {
+        let number = |path: &Path| {
+            let name = path.file_name()?.to_str()?;
+            name.strip_prefix('v')?.parse().ok()
+        };
+        let all = entries(&self.root)?.into_iter();
+        Ok(all
+            .filter_map(|path| Some((number(&path)?, path)))
+            .collect())
+    }
+
     /// Removes every pin of every schema, links first, so that no program runs on without its
     /// maps; then the directories. Files that are not pins of ours stay, and so does their
     /// directory.
     pub fn remove_all(&self) -> Result<Removed, DataPlaneError> {
         let mut removed = Removed::default();
-        for schema in entries(&self.root)? {
-            let is_ours = schema
-                .file_name()
-                .and_then(|name| name.to_str()?.strip_prefix('v'))
-                .is_some_and(|number| number.parse::<u32>().is_ok());
-            if !is_ours {
-                continue;
-            }
+        for (_, schema) in self.schemas()? {
             removed.links += remove_files(&schema.join("links"))?;
             removed.maps += remove_files(&schema.join("maps"))?;
             remove_directory(&schema.join("links"))?;
@@ -200,7 +201,7 @@ impl Pins {
 }
 
 /// The paths in a directory; none where it does not exist.
-fn entries(directory: &Path) -> Result<Vec<PathBuf>, DataPlaneError> {
+pub(super) fn entries(directory: &Path) -> Result<Vec<PathBuf>, DataPlaneError> {
     let fail = |source| DataPlaneError::Pin {
         doing: "listing",
         path: directory.to_owned(),
@@ -216,24 +217,32 @@ fn entries(directory: &Path) -> Result<Vec<PathBuf>, DataPlaneError> {
     }
 }
 
-fn remove_files(directory: &Path) -> Result<usize, DataPlaneError> {
+/// Removes a pin, if it is there.
+pub(super) fn remove_file(path: &Path) -> Result<(), DataPlaneError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(DataPlaneError::Pin {
+            doing: "removing the pin",
+            path: path.to_owned(),
+            source,
+        }),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn remove_files(directory: &Path) -> Result<usize, DataPlaneError> {
     let mut removed = 0;
     for path in entries(directory)? {
         // We make none here: it is somebody else's, and stays.
         if path.is_dir() {
             continue;
         }
-        fs::remove_file(&path).map_err(|source| DataPlaneError::Pin {
-            doing: "removing the pin",
-            path,
-            source,
-        })?;
+        remove_file(&path)?;
         removed += 1;
     }
     Ok(removed)
 }
 
-fn remove_directory(path: &Path) -> Result<(), DataPlaneError> {
+pub(super) fn remove_directory(path: &Path) -> Result<(), DataPlaneError> {
     match fs::remove_dir(path) {
         Ok(()) => Ok(()),
         // Not there, or there is something of somebody else's in it.

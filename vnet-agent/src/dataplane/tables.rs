@@ -306,17 +306,23 @@ impl KernelTables {
     ///
     /// The table is full.
     pub fn add_port_state(&mut self, ifindex: u32) -> Result<(), DataPlaneError> {
+        self.add_port_state_as(ifindex, &PortState::NEW)
+    }
+
+    /// Makes this state for a port that has none.
+    ///
+    /// # Errors
+    ///
+    /// The table is full.
+    pub fn add_port_state_as(
+        &mut self,
+        ifindex: u32,
+        state: &PortState,
+    ) -> Result<(), DataPlaneError> {
         const NEW_ONLY: u64 = 1;
-        let empty = PortState {
-            learned: 0,
-            slow_path_until_ns: 0,
-            events_lost: 0,
-            shown: 0,
-            _pad: 0,
-        };
         match self
             .port_states
-            .insert(Plain(ifindex), Plain(empty), NEW_ONLY)
+            .insert(Plain(ifindex), Plain(*state), NEW_ONLY)
         {
             Err(error) if os_error(&error) == Some(libc::EEXIST) => Ok(()),
             other => other.map_err(failed("writing", name::PORT_STATES)),

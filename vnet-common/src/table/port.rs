@@ -79,6 +79,15 @@ plain! {
 }
 
 impl PortState {
+    /// Of a port that is new.
+    pub const NEW: Self = Self {
+        learned: 0,
+        slow_path_until_ns: 0,
+        events_lost: 0,
+        shown: 0,
+        _pad: 0,
+    };
+
     /// It leaves segmentation to the device: a frame was longer than its segments.
     pub const SEGMENTS: u32 = 1;
     /// It leaves checksums to the device: the first frames of two flows in succession had that of

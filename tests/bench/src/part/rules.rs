@@ -250,8 +250,8 @@ id = 7
 [[port]]
 name = "{TAP}"
 network = "blue"
-addresses = "any"
 door = "xdp"
+addresses = "any"
 
 [[link]]
 name = "to-other"

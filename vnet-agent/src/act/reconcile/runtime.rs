@@ -11,6 +11,9 @@ use crate::dataplane::{DataPlane, DataPlaneError, KernelTables};
 use crate::model::attachment::{Attachment, Role};
 use crate::model::host::Host;
 
+/// What a fault is about that is about nothing smaller.
+const DATA_PLANE: &str = "data plane";
+
 /// What the kernel holds, and the means to change it.
 pub struct Reconciler {
     plane: DataPlane,
@@ -41,12 +44,17 @@ impl Reconciler {
             stale,
             unattached: BTreeMap::new(),
         };
-        let networks: Vec<_> = reconciler.now.networks.clone().into_iter().collect();
-        for (slot, mut network) in networks {
-            network.generation = reconciler.now.generation.wrapping_add(1).max(1);
-            reconciler.take(&Step::SetNetwork(slot, network), &Host::default())?;
-        }
+        reconciler.ask_rules_again()?;
         Ok(reconciler)
+    }
+
+    fn ask_rules_again(&mut self) -> Result<(), DataPlaneError> {
+        let networks: Vec<_> = self.now.networks.clone().into_iter().collect();
+        for (slot, mut network) in networks {
+            network.generation = self.now.generation.wrapping_add(1).max(1);
+            self.take(&Step::SetNetwork(slot, network), &Host::default())?;
+        }
+        Ok(())
     }
 
     /// What the kernel holds.
@@ -102,6 +110,9 @@ impl Reconciler {
                 self.has_made_room |= step.makes_room();
             }
         }
+        if let Err(error) = self.retire_others(desired) {
+            faults.push(fault_of(DATA_PLANE.to_owned(), &error));
+        }
         faults
     }
 
@@ -116,6 +127,18 @@ impl Reconciler {
             let mut failed = self.unattached.keys();
             failed.any(|failed| (failed.role, failed.ifindex) == (role, ifindex))
         })
+    }
+
+    /// Lets go of another schema's data plane where its devices are this one's now. Flows ask the
+    /// rules once more: what the other's programs decided meanwhile may lack what is new here.
+    fn retire_others(&mut self, desired: &Desired) -> Result<(), DataPlaneError> {
+        let wanted = &desired.image.attachments;
+        let waiting = wanted.difference(&self.now.attachments);
+        let waiting = waiting.map(|attachment| attachment.ifindex).collect();
+        if self.plane.retire_others(&waiting)? {
+            self.ask_rules_again()?;
+        }
+        Ok(())
     }
 
     /// Whether the last reconciliation took something away, so that what failed before that may
@@ -239,8 +262,12 @@ fn fault(step: &Step, error: &DataPlaneError, host: &Host) -> Fault {
         }
         Step::SetRule(..) | Step::RemoveRule(_) => "rules".to_owned(),
         Step::SetLink(..) | Step::SetAdmission(..) => "links".to_owned(),
-        _ => "data plane".to_owned(),
+        _ => DATA_PLANE.to_owned(),
     };
+    fault_of(subject, error)
+}
+
+fn fault_of(subject: String, error: &DataPlaneError) -> Fault {
     Fault {
         subject,
         message: error.to_string(),
