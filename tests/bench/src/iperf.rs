@@ -12,8 +12,9 @@ use serde_json::Value;
 use crate::busy::Busy;
 use crate::cores::Cores;
 
-/// What iperf3 says while the server is not done with the test before.
-const BUSY: &str = "the server is busy";
+/// What iperf3 says while the server is not done with the test before, or just about to listen
+/// again.
+const NOT_YET: [&str; 2] = ["the server is busy", "Connection refused"];
 
 /// A server that takes one test after the other. It ends when dropped.
 #[derive(Debug)]
@@ -65,9 +66,11 @@ impl Server {
     ) -> Result<Measured> {
         lab::try_eventually("iperf3 has ended its test before", || {
             let result = self.attempt(guest, cores, streams, window);
-            match result {
-                Err(error) if error.to_string().contains(BUSY) => Ok(None),
-                result => result.map(Some),
+            let said = result.as_ref().err().map(ToString::to_string);
+            let is_not_yet = |said: String| NOT_YET.iter().any(|words| said.contains(words));
+            match said.is_some_and(is_not_yet) {
+                true => Ok(None),
+                false => result.map(Some),
             }
         })
     }

@@ -28,7 +28,7 @@ const SHORT: usize = 64;
 /// The length for which bits are shown too.
 const LONG: usize = 1400;
 /// What is compared with what, and what is aimed at.
-const RATIOS: [(Path, Path, Option<Bound>); 8] = [
+const RATIOS: [(Path, Path, Option<Bound>); 10] = [
     (Path::VnetXdp, Path::BridgeVxlan, Some(Bound::AtLeast(3.5))),
     (Path::VnetXdp, Path::Ovs, Some(Bound::AtLeast(6.0))),
     (Path::VnetXdp, Path::Tinc, None),
@@ -37,6 +37,8 @@ const RATIOS: [(Path, Path, Option<Bound>); 8] = [
     (Path::VnetXdpCountedOnce, Path::Redirect, None),
     (Path::VnetXdpUncounted, Path::BridgeVxlan, None),
     (Path::VnetXdpUncounted, Path::Redirect, None),
+    (Path::VnetTc, Path::BridgeVxlan, None),
+    (Path::VnetTc, Path::VnetXdp, None),
 ];
 /// What the kernel clears away behind a dropped namespace is gone by then.
 pub(super) const CLEARING: Duration = Duration::from_millis(300);

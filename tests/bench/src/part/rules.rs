@@ -250,8 +250,8 @@ id = 7
 [[port]]
 name = "{TAP}"
 network = "blue"
-door = "xdp"
 addresses = "any"
+door = "xdp"
 
 [[link]]
 name = "to-other"

@@ -28,9 +28,28 @@ pub const STREAMS: [u32; 2] = [1, 8];
 /// Of what bridge + VXLAN adds to a round trip, what a path of ours may add.
 const ADDED: Bound = Bound::AtMost(0.5);
 /// The paths with that goal.
-const QUICK: [Path; 1] = [Path::VnetXdp];
+const QUICK: [Path; 2] = [Path::VnetXdp, Path::VnetTc];
 /// What is aimed at with one stream.
-const GOALS: [(Path, Underlay, Path, Bound); 0] = [];
+const GOALS: [(Path, Underlay, Path, Bound); 3] = [
+    (
+        Path::VnetTc,
+        Underlay::OffloadsOn,
+        Path::BridgeVxlan,
+        Bound::AtLeast(1.3),
+    ),
+    (
+        Path::VnetTc,
+        Underlay::OffloadsOn,
+        Path::Direct,
+        Bound::AtLeast(0.95),
+    ),
+    (
+        Path::VnetJoined,
+        Underlay::OffloadsOff,
+        Path::BridgeVxlan,
+        Bound::AtLeast(1.2),
+    ),
+];
 
 /// What was measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -15,6 +15,7 @@ use anyhow::Result;
 
 use crate::bed::Bed;
 use crate::packages::Packages;
+use vnet::Setup;
 
 /// A way from guest to guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +39,10 @@ pub enum Path {
     VnetXdpCountedOnce,
     /// The same, and none counts them.
     VnetXdpUncounted,
+    /// This data plane through the TC door.
+    VnetTc,
+    /// The guest's port at the TC door, the cable at the XDP door with TC behind it.
+    VnetJoined,
 }
 
 /// What guests with an IP stack must be like for a path.
@@ -53,7 +58,7 @@ pub enum Guests {
 
 impl Path {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Direct,
         Self::Redirect,
         Self::BridgeVxlan,
@@ -62,6 +67,8 @@ impl Path {
         Self::VnetXdp,
         Self::VnetXdpCountedOnce,
         Self::VnetXdpUncounted,
+        Self::VnetTc,
+        Self::VnetJoined,
     ];
 
     /// The name in the names of figures.
@@ -76,6 +83,8 @@ impl Path {
             Self::VnetXdp => "vnet_xdp",
             Self::VnetXdpCountedOnce => "vnet_xdp_counted_once",
             Self::VnetXdpUncounted => "vnet_xdp_uncounted",
+            Self::VnetTc => "vnet_tc",
+            Self::VnetJoined => "vnet_joined",
         }
     }
 
@@ -91,13 +100,16 @@ impl Path {
             Self::VnetXdp => "vnet, XDP door",
             Self::VnetXdpCountedOnce => "vnet, XDP door, refusals counted once",
             Self::VnetXdpUncounted => "vnet, XDP door, refusals not counted",
+            Self::VnetTc => "vnet, TC door",
+            Self::VnetJoined => "vnet, TC door behind XDP",
         }
     }
 
-    /// Whether frames from tap to tap can go this way.
+    /// Whether frames from tap to tap are measured this way: not where there is no tap, or what
+    /// is to gain is joined frames.
     #[must_use]
     pub const fn joins_taps(self) -> bool {
-        !matches!(self, Self::Direct)
+        !matches!(self, Self::Direct | Self::VnetJoined)
     }
 
     /// Whether TCP and round trips are measured this way: not where the difference to a
@@ -118,7 +130,11 @@ impl Path {
     pub const fn is_ours(self) -> bool {
         matches!(
             self,
-            Self::VnetXdp | Self::VnetXdpCountedOnce | Self::VnetXdpUncounted
+            Self::VnetXdp
+                | Self::VnetXdpCountedOnce
+                | Self::VnetXdpUncounted
+                | Self::VnetTc
+                | Self::VnetJoined
         )
     }
 
@@ -127,7 +143,9 @@ impl Path {
     pub const fn guests(self) -> Guests {
         match self {
             Self::Direct => Guests::OnTheCable,
-            Self::BridgeVxlan | Self::Tinc => Guests::LeaveWorkToTheirNic,
+            Self::BridgeVxlan | Self::Tinc | Self::VnetTc | Self::VnetJoined => {
+                Guests::LeaveWorkToTheirNic
+            }
             Self::Redirect
             | Self::Ovs
             | Self::VnetXdp
@@ -158,9 +176,23 @@ impl Path {
             Self::BridgeVxlan => Box::new(bridge_vxlan::lay(bed)?),
             Self::Ovs => Box::new(ovs::lay(bed, &packages.unpacked(ovs::PACKAGE)?)?),
             Self::Tinc => Box::new(tinc::lay(bed, &packages.unpacked(tinc::PACKAGE)?)?),
-            Self::VnetXdp => Box::new(vnet::lay(bed, [true, true])?),
-            Self::VnetXdpCountedOnce => Box::new(vnet::lay(bed, [true, false])?),
-            Self::VnetXdpUncounted => Box::new(vnet::lay(bed, [false, false])?),
+            Self::VnetXdp => Box::new(vnet::lay(bed, vnet::XDP)?),
+            Self::VnetXdpCountedOnce => Box::new(vnet::lay(
+                bed,
+                Setup {
+                    count_refused: [true, false],
+                    ..vnet::XDP
+                },
+            )?),
+            Self::VnetXdpUncounted => Box::new(vnet::lay(
+                bed,
+                Setup {
+                    count_refused: [false, false],
+                    ..vnet::XDP
+                },
+            )?),
+            Self::VnetTc => Box::new(vnet::lay(bed, vnet::TC)?),
+            Self::VnetJoined => Box::new(vnet::lay_joined(bed)?),
         })
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! As the manual says: an agent on each host with a settings file, one network, one port, one link
 //! with a cookie. Flows and everything else are counted as always; only what the kernel refuses
-//! after a redirect may go uncounted, to see what that count costs.
+//! after a redirect may go uncounted, to see what that count costs. The doors are named, since
+//! "auto" chooses by what a device is, and would not take the same one for every bed.
 
 use anyhow::Result;
 use lab::{Agent, Mac};
@@ -10,31 +11,91 @@ use lab::{Agent, Mac};
 use crate::bed::{ADDRESSES, Bed, CABLE};
 use crate::frame::{GUEST_ONE, GUEST_TWO};
 
-pub(super) fn lay(bed: &Bed, count_refused: [bool; 2]) -> Result<[Agent; 2]> {
+/// What differs between the ways that go through this data plane.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Setup {
+    /// The door of the guest's port.
+    pub port: &'static str,
+    /// The door of the cable.
+    pub underlay: &'static str,
+    /// Whether the agents count what the kernel refuses.
+    pub count_refused: [bool; 2],
+}
+
+/// XDP everywhere.
+pub(super) const XDP: Setup = Setup {
+    port: "xdp",
+    underlay: "xdp",
+    count_refused: [true, true],
+};
+
+/// TC everywhere.
+pub(super) const TC: Setup = Setup {
+    port: "tc",
+    underlay: "tc",
+    ..XDP
+};
+
+/// XDP takes the headers off and passes up what TC then delivers: so a receiver joins the frames
+/// of the guests.
+const JOINED: Setup = Setup { port: "tc", ..XDP };
+
+/// As [`lay`], over a cable that joins: a NIC does, a veth only when told.
+pub(super) fn lay_joined(bed: &Bed) -> Result<[Agent; 2]> {
+    for host in bed.hosts() {
+        host.run(["ethtool", "-K", CABLE, "gro", "on"])?;
+    }
+    lay(bed, JOINED)
+}
+
+pub(super) fn lay(bed: &Bed, setup: Setup) -> Result<[Agent; 2]> {
     let [one, two] = ADDRESSES;
-    let [counts_one, counts_two] = count_refused;
+    let [counts_one, counts_two] = setup.count_refused;
+    let to_two = Ends {
+        port: bed.port,
+        own_guest: GUEST_ONE,
+        other_host: two,
+        other_guest: GUEST_TWO,
+    };
+    let to_one = Ends {
+        port: bed.port,
+        own_guest: GUEST_TWO,
+        other_host: one,
+        other_guest: GUEST_ONE,
+    };
     Ok([
-        bed.one
-            .agent(&settings(bed.port, counts_one, GUEST_ONE, two, GUEST_TWO))?,
-        bed.two
-            .agent(&settings(bed.port, counts_two, GUEST_TWO, one, GUEST_ONE))?,
+        bed.one.agent(&settings(setup, counts_one, to_two))?,
+        bed.two.agent(&settings(setup, counts_two, to_one))?,
     ])
 }
 
-fn settings(
-    port: &str,
-    count_refused: bool,
+#[derive(Clone, Copy)]
+struct Ends {
+    port: &'static str,
     own_guest: Mac,
-    other_host: &str,
+    other_host: &'static str,
     other_guest: Mac,
-) -> String {
+}
+
+fn settings(setup: Setup, count_refused: bool, ends: Ends) -> String {
+    let Ends {
+        port,
+        own_guest,
+        other_host,
+        other_guest,
+    } = ends;
+    let Setup {
+        port: port_door,
+        underlay: underlay_door,
+        ..
+    } = setup;
     format!(
         r#"[agent]
 count_refused = {count_refused}
 
 [underlay]
 device = "{CABLE}"
-door = "xdp"
+door = "{underlay_door}"
 
 [[network]]
 name = "blue"
@@ -43,8 +104,8 @@ id = 7
 [[port]]
 name = "{port}"
 network = "blue"
-door = "xdp"
 addresses = ["{own_guest}"]
+door = "{port_door}"
 
 [[link]]
 name = "to-other"
