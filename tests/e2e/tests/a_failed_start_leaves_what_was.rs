@@ -70,7 +70,7 @@ fn while_streaming(name: &str, fail: impl FnOnce(&Host, &Agent, &Stream<'_>) -> 
 fn the_kernel_refuses_a_program() {
     while_streaming("refused", |host, agent, stream| {
         let lab_directory = host.directory().to_owned();
-        for program in [name::PORT_XDP, name::UNDERLAY_XDP, name::AGENT_XDP] {
+        for program in [name::PORT_XDP, name::UNDERLAY_XDP, name::AGENT_TC] {
             let refused = with_refused(&lab_directory, program)?;
             let said = failure(host, &refused.agent, agent.settings_file())?;
             assert!(
