@@ -112,7 +112,7 @@ fn compare(kind: Kind, expected: &[Vec<u8>], finished: &[Vec<u8>]) -> Result<()>
     if expected == finished {
         return Ok(());
     }
-    if kind == Kind::Many {
+    if kind.is_many() {
         return compare_many(expected, finished);
     }
     let came: Vec<_> = finished.iter().map(|frame| shown(frame)).collect();

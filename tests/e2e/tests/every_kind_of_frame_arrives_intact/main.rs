@@ -3,41 +3,148 @@
 //! handed on to who takes it, and the books have every frame.
 
 mod judge;
+mod limits;
 mod matrix;
 mod places;
 mod rows;
+mod streams;
 mod wire;
 
 use anyhow::Result;
 use e2e::frame::{guest, numbered};
-use lab::{LIMIT, Offloads, TapSettings, UnderlaySettings, in_lab};
+use e2e::stage::Family;
+use lab::{LIMIT, Offloads, TapSettings, in_lab};
 
 use judge::Taker;
-use places::Doors;
+use places::{Doors, PLAIN, Setup};
 use rows::{Kind, ROWS, Way};
 
-/// Every port and every underlay device has an XDP program.
+/// XDP programs wherever a frame may meet one. (A guest that takes unfinished frames has its port
+/// at TC: the frames for it are passed up there.)
 const XDP: Doors = Doors {
     name: "XDP",
-    port: [""; 3],
-    underlay: [""; 3],
+    port: [places::XDP; 3],
+    underlay: [places::XDP; 3],
 };
+/// TC programs only.
+const TC: Doors = Doors {
+    name: "TC",
+    port: [places::TC; 3],
+    underlay: [places::TC; 3],
+};
+/// Ports at TC, and on the underlay XDP, which passes up what the kernel is to join.
+const JOINED: Doors = Doors {
+    name: "joined",
+    port: [places::TC; 3],
+    underlay: [places::XDP; 3],
+};
+/// Every host another way.
+const MIXED: Doors = Doors {
+    name: "mixed",
+    port: [places::TC, places::XDP, places::XDP],
+    underlay: [places::TC, places::XDP, places::TC],
+};
+/// As the agents think best.
+const AUTO: Doors = Doors {
+    name: "auto",
+    port: [places::AUTO; 3],
+    underlay: [places::AUTO; 3],
+};
+
+const FINISHED: [Kind; 1] = [Kind::Finished];
+const ALL: [Kind; 4] = [
+    Kind::Finished,
+    Kind::Unfinished,
+    Kind::Segments,
+    Kind::Datagrams,
+];
+
+/// An underlay that brings datagrams in one piece is beyond a TC door: see `limits`.
+const ALL_BUT_DATAGRAMS: [Kind; 3] = [Kind::Finished, Kind::Unfinished, Kind::Segments];
 
 #[test]
 fn finished_frames_through_xdp() {
     in_lab("xdp", |lab| {
-        matrix::run(lab, &XDP, &[Kind::Finished], UnderlaySettings::default())
+        matrix::run(lab, &Setup::through(XDP), &FINISHED)
     });
 }
 
 #[test]
-fn finished_frames_through_xdp_over_a_larger_underlay() {
+fn finished_frames_through_xdp_on_large_links_of_both_families() {
     in_lab("xdp-large", |lab| {
-        let underlay = UnderlaySettings {
+        let setup = Setup {
+            secret: PLAIN,
+            families: [Family::Ipv6, Family::Ipv4],
             mtu: 3400,
-            ..Default::default()
+            ..Setup::through(XDP)
         };
-        matrix::run(lab, &XDP, &[Kind::Finished], underlay)
+        matrix::run(lab, &setup, &FINISHED)
+    });
+}
+
+#[test]
+fn all_frames_through_tc() {
+    in_lab("tc", |lab| matrix::run(lab, &Setup::through(TC), &ALL));
+}
+
+#[test]
+fn all_frames_through_tc_on_large_links_of_both_families() {
+    in_lab("tc-large", |lab| {
+        let setup = Setup {
+            secret: PLAIN,
+            families: [Family::Ipv4, Family::Ipv6],
+            mtu: 9000,
+            ..Setup::through(TC)
+        };
+        matrix::run(lab, &setup, &ALL)
+    });
+}
+
+#[test]
+fn all_frames_through_tc_over_an_underlay_with_offloads() {
+    in_lab("tc-offloads", |lab| {
+        let setup = Setup {
+            offloads: true,
+            ..Setup::through(TC)
+        };
+        matrix::run(lab, &setup, &ALL_BUT_DATAGRAMS)
+    });
+}
+
+#[test]
+fn all_frames_where_xdp_passes_up_to_tc() {
+    in_lab("joined", |lab| {
+        matrix::run(lab, &Setup::through(JOINED), &ALL)
+    });
+}
+
+#[test]
+fn all_frames_between_hosts_with_different_doors() {
+    in_lab("mixed", |lab| {
+        matrix::run(lab, &Setup::through(MIXED), &ALL)
+    });
+}
+
+#[test]
+fn all_frames_where_agents_pick_the_doors() {
+    in_lab("auto", |lab| {
+        let setup = Setup {
+            offloads: true,
+            ..Setup::through(AUTO)
+        };
+        matrix::run(lab, &setup, &ALL_BUT_DATAGRAMS)
+    });
+}
+
+#[test]
+fn connections_of_guests_with_offloads() {
+    in_lab("streams", |lab| streams::run(lab, &Setup::through(TC)));
+}
+
+#[test]
+fn connections_of_guests_with_offloads_where_xdp_passes_up_to_tc() {
+    in_lab("streams-joined", |lab| {
+        streams::run(lab, &Setup::through(JOINED))
     });
 }
 

@@ -5,10 +5,10 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use lab::{Lab, UnderlaySettings};
+use lab::Lab;
 
 use crate::judge;
-use crate::places::{Doors, Places, RECEIVERS, SENDER, TOPOLOGIES, taker_number};
+use crate::places::{Places, RECEIVERS, SENDER, Setup, TOPOLOGIES, taker_number};
 use crate::rows::{Kind, ROWS, Row, Sample, Way};
 use crate::wire::{Traffic, Watch};
 
@@ -23,9 +23,8 @@ pub const QUIET: Duration = Duration::from_millis(200);
 /// A run of the matrix.
 #[derive(Debug)]
 pub struct Matrix<'a> {
-    doors: &'a Doors,
+    setup: &'a Setup,
     places: Places,
-    underlay: UnderlaySettings,
     /// Row, topology, receiver: what was wrong, or how many frames came.
     cells: BTreeMap<(usize, usize, usize), Result<u64, String>>,
     /// What is wrong besides.
@@ -33,21 +32,20 @@ pub struct Matrix<'a> {
     lost: usize,
 }
 
-/// Runs all rows of these kinds through these doors.
+/// Runs all rows of these kinds.
 ///
 /// # Errors
 ///
 /// A cell failed; the error names each.
-pub fn run(lab: &Lab, doors: &Doors, kinds: &[Kind], underlay: UnderlaySettings) -> Result<()> {
+pub fn run(lab: &Lab, setup: &Setup, kinds: &[Kind]) -> Result<()> {
     let mut matrix = Matrix {
-        doors,
-        places: Places::new(lab, doors, underlay)?,
-        underlay,
+        setup,
+        places: Places::new(lab, setup)?,
         cells: BTreeMap::new(),
         amiss: Vec::new(),
         lost: 0,
     };
-    let (many, single): (Vec<_>, Vec<_>) = kinds.iter().partition(|kind| **kind == Kind::Many);
+    let (many, single): (Vec<_>, Vec<_>) = kinds.iter().partition(|kind| kind.is_many());
     for kinds in [single, many] {
         if !kinds.is_empty() {
             matrix.phase(&kinds)?;
@@ -60,7 +58,7 @@ impl Matrix<'_> {
     fn phase(&mut self, kinds: &[Kind]) -> Result<()> {
         let watch = Watch::begin(&self.places)?;
         let mut traffic = Traffic {
-            are_single: !kinds.contains(&Kind::Many),
+            are_single: !kinds.iter().any(|kind| kind.is_many()),
             ..Traffic::default()
         };
         for (place, row) in ROWS.iter().enumerate() {
@@ -73,7 +71,7 @@ impl Matrix<'_> {
             }
         }
         self.nothing_more(&mut traffic)?;
-        let amiss = watch.end(&self.places, &traffic, self.underlay.offloads)?;
+        let amiss = watch.end(&self.places, &traffic, self.setup.offloads)?;
         self.amiss.extend(amiss);
         Ok(())
     }
@@ -168,7 +166,7 @@ impl Matrix<'_> {
             .iter()
             .filter_map(|((place, topology, receiver), verdict)| {
                 let error = verdict.as_ref().err()?;
-                let (row, door) = (ROWS[*place].name, self.doors.name);
+                let (row, door) = (ROWS[*place].name, self.setup.doors.name);
                 let (topology, receiver) = (TOPOLOGIES[*topology], RECEIVERS[*receiver].0);
                 Some(format!("{row}/{topology}/{receiver}/{door}: {error}"))
             })
@@ -188,9 +186,9 @@ impl Matrix<'_> {
     fn table(&self) -> String {
         let mut table = format!(
             "{}, underlay {}{}\n{:37}",
-            self.doors.name,
-            self.underlay.mtu,
-            if self.underlay.offloads {
+            self.setup.doors.name,
+            self.setup.mtu,
+            if self.setup.offloads {
                 " with offloads"
             } else {
                 ""

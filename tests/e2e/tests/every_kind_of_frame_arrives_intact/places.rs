@@ -9,10 +9,12 @@
 //! Host one has links to two only, and two to both: what is for three's guests takes two hops. On
 //! each host one taker takes every unfinished frame, and one none.
 
-use anyhow::Result;
+use std::thread;
+
+use anyhow::{Result, bail};
 use e2e::ask;
 use e2e::frame::guest;
-use e2e::settings::Settings;
+use e2e::settings::{BLUE, Settings};
 use e2e::stage::{DEVICE, Family, address, link_to, name};
 use lab::{Agent, Host, Lab, Offloads, TapGuest, TapSettings, Underlay, UnderlaySettings};
 
@@ -21,8 +23,13 @@ use crate::judge::Taker;
 /// The sender's port on host one, and its number.
 pub const SENDER: (&str, u8) = ("tap0", 1);
 
-/// The headers and the option of a link over IPv4.
-const OUTSIDE_BYTES: u32 = 70;
+/// The headers and the option of a link.
+const fn outside_bytes(family: Family) -> u32 {
+    match family {
+        Family::Ipv4 => 70,
+        Family::Ipv6 => 90,
+    }
+}
 
 /// How far it is to a guest.
 pub const TOPOLOGIES: [&str; 3] = ["same host", "remote", "two hops"];
@@ -31,7 +38,7 @@ pub const RECEIVERS: [(&str, Offloads); 2] =
     [("offloads", Offloads::ALL), ("none", Offloads::NONE)];
 
 /// By which programs frames come in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Doors {
     /// What people call them.
     pub name: &'static str,
@@ -40,6 +47,46 @@ pub struct Doors {
     /// The line under `[underlay]`, by host.
     pub underlay: [&'static str; 3],
 }
+
+/// What a run of the matrix goes through.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    /// By which programs.
+    pub doors: Doors,
+    /// Which lines links have: `plain = true`, or a cookie.
+    pub secret: &'static str,
+    /// Over which outer headers: from one to two, and from two to three.
+    pub families: [Family; 2],
+    /// The underlay's largest packet, in bytes.
+    pub mtu: u32,
+    /// Whether frames cross it as they leave a host, however large and unfinished.
+    pub offloads: bool,
+}
+
+impl Setup {
+    /// Links with cookies over IPv4 on a wire with 1500 bytes.
+    pub const fn through(doors: Doors) -> Self {
+        Self {
+            doors,
+            secret: COOKIE,
+            families: [Family::Ipv4; 2],
+            mtu: 1500,
+            offloads: false,
+        }
+    }
+}
+
+/// A door, for `[[port]]` and `[underlay]`.
+pub const XDP: &str = "door = \"xdp\"";
+/// The other one.
+pub const TC: &str = "door = \"tc\"";
+/// Whichever the agent finds right.
+pub const AUTO: &str = "door = \"auto\"";
+
+/// A link that proves itself.
+pub const COOKIE: &str = "cookie = \"5af3107a4000be1d\"";
+/// A link that does not.
+pub const PLAIN: &str = "plain = true";
 
 /// One host.
 #[derive(Debug)]
@@ -80,9 +127,14 @@ impl Places {
     /// # Errors
     ///
     /// One is not.
-    pub fn new(lab: &Lab, doors: &Doors, underlay: UnderlaySettings) -> Result<Self> {
-        let mtu = underlay.mtu - OUTSIDE_BYTES;
-        let underlay = lab.underlay(underlay)?;
+    pub fn new(lab: &Lab, setup: &Setup) -> Result<Self> {
+        let outside = setup.families.map(outside_bytes);
+        let mtu = setup.mtu - outside[0].max(outside[1]);
+        let underlay = lab.underlay(UnderlaySettings {
+            mtu: setup.mtu,
+            offloads: setup.offloads,
+            ..Default::default()
+        })?;
         let tap = |offloads| TapSettings {
             mtu: mtu.max(1500),
             offloads: Some(offloads),
@@ -104,13 +156,29 @@ impl Places {
                     offloads,
                 });
             }
-            let agent = host.agent(&settings(number, doors).text())?;
-            sites.push(Site {
-                _agent: agent,
-                takers,
-                host,
-            });
+            sites.push((host, takers, settings(number, setup).text()));
         }
+        // At the same time: most of it is waiting for the kernel's look at the programs.
+        let sites: Vec<Site> = thread::scope(|scope| {
+            let starting: Vec<_> = sites
+                .into_iter()
+                .map(|(host, takers, text)| {
+                    scope.spawn(move || -> Result<Site> {
+                        let _agent = host.agent(&text)?;
+                        Ok(Site {
+                            _agent,
+                            takers,
+                            host,
+                        })
+                    })
+                })
+                .collect();
+            let sites = starting.into_iter().map(|site| {
+                site.join()
+                    .unwrap_or_else(|_| bail!("a thread that starts an agent panicked"))
+            });
+            sites.collect::<Result<_>>()
+        })?;
         for site in &sites {
             ask::until_healthy(&site.host)?;
         }
@@ -123,9 +191,9 @@ impl Places {
     }
 }
 
-fn settings(own: u8, doors: &Doors) -> Settings {
+fn settings(own: u8, setup: &Setup) -> Settings {
     let place = usize::from(own - 1);
-    let (port, underlay) = (doors.port[place], doors.underlay[place]);
+    let (port, underlay) = (setup.doors.port[place], setup.doors.underlay[place]);
     let mut settings = Settings::on(&format!("device = \"{DEVICE}\"\n{underlay}")).flood();
     let with_port = |settings: Settings, device: &str, number, port| {
         let address = guest(number);
@@ -137,9 +205,10 @@ fn settings(own: u8, doors: &Doors) -> Settings {
     for (receiver, (_, offloads)) in RECEIVERS.into_iter().enumerate() {
         let number = taker_number(place, receiver);
         // XDP is refused to a guest that has agreed on offloads: it may use them too.
-        let port = match offloads == Offloads::NONE {
-            true => port,
-            false => "door = \"tc\"",
+        let port = if port == XDP && offloads != Offloads::NONE {
+            TC
+        } else {
+            port
         };
         settings = with_port(settings, &port_of(receiver), number, port);
     }
@@ -147,8 +216,12 @@ fn settings(own: u8, doors: &Doors) -> Settings {
     for &other in neighbours {
         // The host between passes on what it hears.
         let flood = if own == 2 { "flood = \"always\"" } else { "" };
-        let remote = address(Family::Ipv4, other);
-        settings = settings.link_with(&link_to(other), &remote, flood);
+        let family = setup.families[usize::from(own.min(other)) - 1];
+        let (name, remote, secret) = (link_to(other), address(family, other), setup.secret);
+        settings = settings.and(&format!(
+            "[[link]]\nname = \"{name}\"\nremote = \"{remote}\"\nnetworks = [\"{BLUE}\"]\n\
+             {secret}\n{flood}"
+        ));
     }
     for topology in (0..TOPOLOGIES.len()).filter(|&topology| topology != place) {
         let target = u8::try_from(topology + 1).unwrap_or(u8::MAX);

@@ -16,8 +16,17 @@ pub enum Kind {
     Finished,
     /// The checksum is left to the NIC.
     Unfinished,
-    /// One frame stands for many.
-    Many,
+    /// One frame stands for many TCP segments.
+    Segments,
+    /// One frame stands for many UDP datagrams.
+    Datagrams,
+}
+
+impl Kind {
+    /// Whether one frame stands for many.
+    pub const fn is_many(self) -> bool {
+        matches!(self, Self::Segments | Self::Datagrams)
+    }
 }
 
 /// A kind of frame.
@@ -404,31 +413,31 @@ pub const ROWS: [Row; 36] = [
     for_all("multicast, checksum left", Kind::Unfinished, |way| {
         left_to_nic(&multicast(way, 301), 0)
     }),
-    row("TSO over IPv4", Kind::Many, |way| {
+    row("TSO over IPv4", Kind::Segments, |way| {
         let layers = layers![way.macs(), way.ip(4), way.tcp(), way.data(MANY_BYTES)];
         many(&layers, Cut::TcpV4, EACH_BYTES)
     }),
-    row("TSO over IPv6", Kind::Many, |way| {
+    row("TSO over IPv6", Kind::Segments, |way| {
         let layers = layers![way.macs(), way.ip(6), way.tcp(), way.data(MANY_BYTES)];
         many(&layers, Cut::TcpV6, EACH_BYTES)
     }),
-    row("TSO of 60,000 bytes", Kind::Many, |way| {
+    row("TSO of 60,000 bytes", Kind::Segments, |way| {
         let layers = layers![way.macs(), way.ip(4), way.tcp(), way.data(60_000)];
         many(&layers, Cut::TcpV4, u16::try_from(way.mtu - 40)?)
     }),
-    row("UDP GSO over IPv4", Kind::Many, |way| {
+    row("UDP GSO over IPv4", Kind::Datagrams, |way| {
         let layers = layers![way.macs(), way.ip(4), way.udp(), way.data(MANY_BYTES)];
         many(&layers, Cut::Udp, EACH_BYTES)
     }),
-    row("UDP GSO over IPv6", Kind::Many, |way| {
+    row("UDP GSO over IPv6", Kind::Datagrams, |way| {
         let layers = layers![way.macs(), way.ip(6), way.udp(), way.data(MANY_BYTES)];
         many(&layers, Cut::Udp, EACH_BYTES)
     }),
-    row("VLAN, TSO", Kind::Many, |way| {
+    row("VLAN, TSO", Kind::Segments, |way| {
         let layers = layers![way.macs(), VLAN, way.ip(4), way.tcp(), way.data(MANY_BYTES)];
         many(&layers, Cut::TcpV4, EACH_BYTES)
     }),
-    row("QinQ, UDP GSO", Kind::Many, |way| {
+    row("QinQ, UDP GSO", Kind::Datagrams, |way| {
         let layers = layers![
             way.macs(),
             SERVICE_VLAN,

@@ -5,14 +5,13 @@
 
 use anyhow::{Context, Result};
 use e2e::books;
+use e2e::stage::{Family, address};
 use frames::sound::{faults, faults_of_unfinished};
 use lab::Capture;
 use vnet_agent::api::Stats;
 
 use crate::places::{Places, SENDER};
 
-/// Where a packet's Geneve header says what is inside.
-const INSIDE_AT: usize = 14 + 20 + 8 + 2;
 const ETHERNET_INSIDE: [u8; 2] = [0x65, 0x58];
 
 /// Recordings under way, and the books before.
@@ -46,7 +45,11 @@ impl Watch {
             before.push(books::settled(&site.host)?);
             if number > 1 {
                 // What is longer than recordings keep is somebody else's to judge.
-                let filter = format!("udp port 6081 and dst host 10.0.0.{number} and less 9216");
+                let to = [Family::Ipv4, Family::Ipv6].map(|family| address(family, number));
+                let filter = format!(
+                    "udp port 6081 and less 9216 and (dst host {})",
+                    to.join(" or dst host ")
+                );
                 let uplink = site.host.uplink()?;
                 captures.push(places.underlay.capture_at(&uplink, &filter)?);
             }
@@ -85,8 +88,7 @@ impl Watch {
                     let shown = frames::decode::decode(packet).join(" / ");
                     amiss.push(format!("wire to {number}: {}: {shown}", faults.join(", ")));
                 }
-                let inside = packet.get(INSIDE_AT..INSIDE_AT + 2);
-                frames += u64::from(inside == Some(&ETHERNET_INSIDE));
+                frames += u64::from(inside(packet) == Some(&ETHERNET_INSIDE));
             }
             on_the_wire.push(frames);
         }
@@ -101,6 +103,16 @@ impl Watch {
         }
         Ok(amiss)
     }
+}
+
+/// What the Geneve header of a packet says is inside.
+fn inside(packet: &[u8]) -> Option<&[u8]> {
+    let ip_bytes = if packet.get(12..14)? == [8, 0] {
+        20
+    } else {
+        40
+    };
+    packet.get(14 + ip_bytes + 8 + 2..)?.get(..2)
 }
 
 struct Books<'a> {

@@ -1,0 +1,143 @@
+//! Do connections of whole IP stacks arrive intact, with everything that a kernel leaves to its NIC?
+//!
+//! Two namespaces as guests on two hosts, offloads on. They speak TCP over IPv4 and IPv6, and once
+//! more inside of a VXLAN tunnel of their own, whose frames are tunnels in a tunnel.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+
+use anyhow::{Context, Result, ensure};
+use e2e::frame::guest;
+use e2e::settings::Settings;
+use e2e::stage::{DEVICE, Family, address, link_to, name};
+use e2e::{ask, books};
+use lab::{Agent, Host, LIMIT, Lab, NamespaceGuest, Station, UnderlaySettings};
+
+use crate::places::Setup;
+
+const PORT: &str = "veth1";
+/// Some rounds through a window, and thousands of frames.
+const STREAM_BYTES: usize = 4 << 20;
+
+/// A way for a connection from guest one to guest two.
+const ADDRESSES: [(&str, &str); 3] = [
+    ("TCP over IPv4", "192.168.7.2:5201"),
+    ("TCP over IPv6", "[fd00:7::2]:5201"),
+    ("TCP over the guests' own VXLAN", "172.16.0.2:5201"),
+];
+
+struct Site {
+    _agent: Agent,
+    guest: NamespaceGuest,
+    host: Host,
+}
+
+/// Runs all connections.
+///
+/// # Errors
+///
+/// One is not intact; the error names it.
+pub fn run(lab: &Lab, setup: &Setup) -> Result<()> {
+    let underlay = lab.underlay(UnderlaySettings {
+        mtu: setup.mtu,
+        offloads: setup.offloads,
+        ..Default::default()
+    })?;
+    let mut sites = Vec::new();
+    for number in [1, 2] {
+        let host = lab.host(name(number))?;
+        underlay.connect(&host, DEVICE)?;
+        let station = Station::new(PORT, guest(number))
+            .address(&format!("192.168.7.{number}/24"))
+            .address(&format!("fd00:7::{number}/64"))
+            .mtu(setup.mtu - 70)
+            .offloading();
+        let guest = host.namespace_guest(station)?;
+        let other = 3 - number;
+        make_tunnel(&guest, number, other)?;
+        let agent = host.agent(&settings(number, setup).text())?;
+        sites.push(Site {
+            _agent: agent,
+            guest,
+            host,
+        });
+    }
+    for site in &sites {
+        ask::until_healthy(&site.host)?;
+    }
+    let [one, two] = sites.as_slice() else {
+        unreachable!("two sites")
+    };
+    for (name, address) in ADDRESSES {
+        connect(&one.guest, &two.guest, address)
+            .with_context(|| format!("{name}/remote/{}", setup.doors.name))?;
+    }
+    for site in &sites {
+        let stats = books::settled(&site.host)?;
+        for (name, ledger) in books::all(&stats) {
+            ensure!(
+                ledger.dropped + ledger.refused == 0,
+                "{name} of {}: {ledger:?}",
+                site.host.name()
+            );
+        }
+    }
+    Ok(())
+}
+
+fn make_tunnel(guest: &NamespaceGuest, own: u8, other: u8) -> Result<()> {
+    for line in [
+        format!(
+            "ip link add vxlan0 type vxlan id 99 dstport 4789 dev eth0 \
+             local 192.168.7.{own} remote 192.168.7.{other}"
+        ),
+        format!("ip address add 172.16.0.{own}/24 dev vxlan0"),
+        "ip link set vxlan0 up".to_owned(),
+    ] {
+        guest.run(line.split_whitespace())?;
+    }
+    Ok(())
+}
+
+fn settings(own: u8, setup: &Setup) -> Settings {
+    let place = usize::from(own - 1);
+    let other = 3 - own;
+    let (port, underlay) = (setup.doors.port[place], setup.doors.underlay[place]);
+    let addresses = format!("addresses = [\"{}\"]", guest(own));
+    Settings::on(&format!("device = \"{DEVICE}\"\n{underlay}"))
+        .port_with(PORT, &format!("{addresses}\n{port}"))
+        .link(&link_to(other), &address(Family::Ipv4, other))
+        .way(guest(other), &link_to(other))
+        .flood()
+}
+
+/// Sends a stream from one guest to the other, which says how much came and that it is right.
+fn connect(from: &NamespaceGuest, to: &NamespaceGuest, address: &str) -> Result<()> {
+    let listener = to.inside(|| TcpListener::bind(address))??;
+    let data: Vec<u8> = (0..STREAM_BYTES).map(|at| (at * 31 % 251) as u8).collect();
+    thread::scope(|scope| {
+        let receiver = scope.spawn(|| -> Result<Vec<u8>> {
+            let (mut stream, _) = listener.accept()?;
+            stream.set_read_timeout(Some(LIMIT))?;
+            let mut received = Vec::new();
+            stream.read_to_end(&mut received)?;
+            Ok(received)
+        });
+        let sent = from.inside(|| -> Result<()> {
+            let mut stream = TcpStream::connect_timeout(&address.parse()?, LIMIT)?;
+            stream.set_write_timeout(Some(LIMIT))?;
+            stream.write_all(&data)?;
+            Ok(())
+        })?;
+        sent.context("sending")?;
+        let received = receiver.join().ok().context("the receiver panicked")??;
+        ensure!(
+            received == data,
+            "{} bytes were sent, {} came, and they are other ones",
+            data.len(),
+            received.len()
+        );
+        Ok(())
+    })
+}
