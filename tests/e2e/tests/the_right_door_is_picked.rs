@@ -6,10 +6,15 @@ use anyhow::{Context, Result};
 use e2e::frame::guest;
 use e2e::settings::Settings;
 use e2e::stage::{DEVICE, Family, PORT, address, link_to, name};
+use e2e::stranger::Program;
 use e2e::stream::during;
-use e2e::{ask, books};
+use e2e::{ask, books, signal};
+use frames::build::build;
+use frames::finish::unfinished;
+use frames::stage::Stage;
 use lab::{
-    Agent, Host, Lab, Offloads, Station, TapGuest, TapSettings, Underlay, UnderlaySettings, in_lab,
+    Agent, Host, Lab, Offloads, Station, TapGuest, TapSettings, Underlay, UnderlaySettings,
+    Unfinished, VnetHeader, in_lab,
 };
 use vnet_agent::api::DoorStatus;
 use vnet_agent::model::door::Door;
@@ -195,6 +200,89 @@ fn a_forced_door_that_would_break_frames_is_refused() {
         one.guest.set_offloads(Offloads::NONE)?;
         until_door(&one.host, PORT, Door::Xdp)?;
         ask::until_healthy(&one.host)?;
+        Ok(())
+    });
+}
+
+/// A TCP segment to the guest with this number, its checksum left to the NIC.
+fn unfinished_segment(to: u8) -> Result<(VnetHeader, Vec<u8>)> {
+    let layers = [
+        format!("ethernet {} -> {}", guest(1), guest(to)),
+        format!("ipv4 192.168.7.1 -> 192.168.7.{to} df id=1"),
+        "tcp 40000 -> 5201 sequence=1 acknowledges=99 push".to_owned(),
+        "payload 500 seed=1".to_owned(),
+    ];
+    let whole = build(&layers, &Stage::default(), None)?.bytes;
+    let left = unfinished(&whole)?;
+    let header = VnetHeader {
+        unfinished: Some(Unfinished {
+            start: u16::try_from(left.start)?,
+            offset: u16::try_from(left.offset)?,
+        }),
+        ..VnetHeader::NONE
+    };
+    Ok((header, left.bytes))
+}
+
+#[test]
+fn frames_that_show_unfinished_work_move_the_door_until_there_is_another_guest() {
+    in_lab("shown", |lab| {
+        let (one, two, _underlay) = pair(lab, Some(Offloads::NONE), AUTO, "door = \"xdp\"")?;
+        ask::until_healthy(&two.host)?;
+        let outcome = during(&one.guest, &two.guest, |stream| {
+            stream.flow_on(FRAMES)?;
+            until_door(&one.host, PORT, Door::Xdp).map(drop)
+        })?;
+        outcome.must_be_perfect(FRAMES)?;
+        // A guest that leaves checksums to the NIC although it takes no such frames itself.
+        for to in [3, 4] {
+            let (header, frame) = unfinished_segment(to)?;
+            one.guest.send_unfinished(header, &frame)?;
+        }
+        let door = until_door(&one.host, PORT, Door::Tc)?;
+        assert!(door.why.contains("left to be finished"), "{door:?}");
+        let outcome = during(&one.guest, &two.guest, |stream| stream.flow_on(FRAMES))?;
+        outcome.must_be_perfect(FRAMES)?;
+        assert_eq!(
+            self::door(&one.host, PORT)?,
+            door,
+            "nothing has changed since"
+        );
+        // Its VM starts again, with another driver.
+        one.guest.set_offloads(Offloads::ALL)?;
+        ask::until(&one.host, "the new guest is noticed", |status| {
+            let mut doors = status.doors.iter();
+            doors.any(|door| door.why.contains("agreed on offloads"))
+        })?;
+        one.guest.set_offloads(Offloads::NONE)?;
+        let outcome = during(&one.guest, &two.guest, |stream| {
+            stream.flow_on(FRAMES)?;
+            until_door(&one.host, PORT, Door::Xdp).map(drop)
+        })?;
+        outcome.must_be_perfect(FRAMES)?;
+        Ok(())
+    });
+}
+
+#[test]
+fn where_xdp_cannot_be_attached_it_is_tc_for_the_time_being() {
+    in_lab("fails", |lab| {
+        let (one, two, _underlay) = pair(lab, None, "door = \"xdp\"", AUTO)?;
+        ask::until_healthy(&two.host)?;
+        let settings = Settings::on(&format!("device = \"{DEVICE}\"\n{AUTO}"))
+            .port(PORT, guest(1))
+            .port_with("tap1", &format!("addresses = [\"{}\"]\n{AUTO}", guest(3)))
+            .flood();
+        one.agent.write_settings(&settings.text())?;
+        signal::reload(&one.agent)?;
+        // It comes under another name, so that somebody else's program is there before ours.
+        let three = one.host.tap_guest("later", guest(3))?;
+        let theirs = Program::on(&one.host, "later")?;
+        one.host.run("ip link set later name tap1".split(' '))?;
+        let door = until_door(&one.host, "tap1", Door::Tc)?;
+        assert!(door.why.contains("already has an XDP program"), "{door:?}");
+        ask::until_healthy(&one.host)?;
+        drop((three, theirs));
         Ok(())
     });
 }

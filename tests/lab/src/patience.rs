@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// How long anything may take before it is taken for not happening.
-pub const LIMIT: Duration = Duration::from_secs(30);
+/// How long anything may take before it is taken for not happening. The longest thing is an agent's
+/// start on an emulated processor: the kernel verifies six programs there in half a minute.
+pub const LIMIT: Duration = Duration::from_secs(120);
 
 /// Asks again and again until there is an answer.
 ///
