@@ -14,8 +14,10 @@ use frames::runner::{Door, Ran, Runner, Verdict};
 use frames::stage::{LEDGERS, Stage};
 use frames::world::Entries;
 use nix::time::{ClockId, clock_gettime};
-use vnet_agent::dataplane::{Answer, DataPlane, Role};
+use vnet_agent::dataplane::{Answer, DataPlane, Fate, Role};
+use vnet_agent::model::attachment::Attachment;
 use vnet_agent::model::configuration::Limits;
+use vnet_agent::model::door::Door as At;
 use vnet_common::table::event::Event;
 use vnet_common::table::ledger::Ledger;
 use vnet_common::table::link::LinkEntry;
@@ -48,6 +50,7 @@ pub struct Kernel {
     pub plane: DataPlane,
     /// The inode of the network namespace whose refused redirects are counted; 0 for none.
     pub namespace: u32,
+    door: At,
     stage: Stage,
     events: RingBuf<MapData>,
     written: Entries,
@@ -68,6 +71,15 @@ impl Kernel {
     ///
     /// The kernel does not take them.
     pub fn load(machine: &Machine) -> Result<Self> {
+        Self::load_at(machine, At::Xdp)
+    }
+
+    /// The same, to run the programs of this door.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Kernel::load`].
+    pub fn load_at(machine: &Machine, door: At) -> Result<Self> {
         let mut plane = DataPlane::open(&machine.pin_directory(), &LIMITS, true)?;
         let events = plane
             .tables_mut()
@@ -81,6 +93,7 @@ impl Kernel {
         Ok(Self {
             plane,
             namespace: 0,
+            door,
             stage,
             events,
             written: Entries::default(),
@@ -112,13 +125,14 @@ impl Kernel {
         Ok(books)
     }
 
-    fn ran(clock_began_ns: u64, answer: Answer) -> Result<Ran> {
-        let verdict = match answer.action {
-            1 => Verdict::Dropped(None),
-            2 => Verdict::Passed,
-            3 => Verdict::Back,
-            4 => Verdict::Redirected(None),
-            _ => Verdict::Aborted,
+    fn ran(door: At, clock_began_ns: u64, answer: Answer) -> Result<Ran> {
+        let verdict = match (answer.fate, door) {
+            (Fate::Dropped, _) => Verdict::Dropped(None),
+            (Fate::Passed, _) => Verdict::Passed,
+            (Fate::Back, _) => Verdict::Back,
+            (Fate::Redirected, At::Xdp) => Verdict::Redirected(None),
+            (Fate::Redirected, At::Tc) => Verdict::RedirectedOrBack,
+            (Fate::Other(_), _) => Verdict::Aborted,
         };
         let clock_ns = (clock_began_ns, now_ns()?);
         Ok(Ran {
@@ -137,6 +151,11 @@ fn role(door: Door) -> Role {
     }
 }
 
+/// A port's XDP program on this device.
+pub const fn at_port(device: u32) -> Attachment {
+    Attachment::new(Role::Port, device, At::Xdp)
+}
+
 /// The programs' clock.
 pub(crate) fn now_ns() -> Result<u64> {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC)?;
@@ -145,7 +164,10 @@ pub(crate) fn now_ns() -> Result<u64> {
 
 impl Runner for Kernel {
     fn name(&self) -> &'static str {
-        "kernel"
+        match self.door {
+            At::Xdp => "kernel",
+            At::Tc => "kernel, TC",
+        }
     }
 
     fn stage(&self) -> &Stage {
@@ -153,7 +175,12 @@ impl Runner for Kernel {
     }
 
     fn frame_bytes_min(&self) -> usize {
-        14
+        match self.door {
+            At::Xdp => 14,
+            // A test run wants an IP header behind Ethernet's that says so (6.18), an IPv6 one
+            // being the longest.
+            At::Tc => 54,
+        }
     }
 
     fn reset(&mut self) -> Result<()> {
@@ -224,12 +251,14 @@ impl Runner for Kernel {
 
     fn run(&mut self, door: Door, device: u32, frame: &[u8], times: u32) -> Result<Ran> {
         let began_ns = now_ns()?;
-        Self::ran(began_ns, self.plane.run(role(door), device, frame, times)?)
+        let hold = Attachment::new(role(door), device, self.door);
+        Self::ran(self.door, began_ns, self.plane.run(hold, frame, times)?)
     }
 
     fn ask(&mut self, door: Door, device: u32, frame: &[u8]) -> Result<Option<Ran>> {
         let began_ns = now_ns()?;
-        Self::ran(began_ns, self.plane.ask(role(door), device, frame)?).map(Some)
+        let hold = Attachment::new(role(door), device, self.door);
+        Self::ran(self.door, began_ns, self.plane.ask(hold, frame)?).map(Some)
     }
 
     fn books(&mut self) -> Result<Books> {

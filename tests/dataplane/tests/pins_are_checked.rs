@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use aya::maps::{HashMap, Map, MapData, MapInfo, MapType};
 use dataplane::foreign::{Kind, create, pin};
-use dataplane::kernel::LIMITS;
+use dataplane::kernel::{LIMITS, at_port};
 use dataplane::machine::{Machine, on_a_machine};
 use frames::actor::NEIGHBOUR;
 use frames::chance::{self, A_BUSY_HOST, STATIONS};
@@ -20,7 +20,7 @@ use frames::vector::Vector;
 use frames::world;
 use vnet_agent::dataplane::object::shapes;
 use vnet_agent::dataplane::pin::Shape;
-use vnet_agent::dataplane::{DataPlane, DataPlaneError, Role};
+use vnet_agent::dataplane::{DataPlane, DataPlaneError, Fate};
 use vnet_agent::model::configuration::Limits;
 use vnet_common::table::ledger::Ledger;
 use vnet_common::table::port::{PortEntry, PortState};
@@ -200,12 +200,11 @@ fn at_work(machine: &Machine) -> DataPlane {
 }
 
 fn works(plane: &mut DataPlane, machine: &Machine) {
-    const REDIRECT: u32 = 4;
     let frame = chance::frame(STATIONS[0], NEIGHBOUR.mac);
     let answer = plane
-        .run(Role::Port, machine.devices["guest_one"], &frame, 1)
+        .run(at_port(machine.devices["guest_one"]), &frame, 1)
         .unwrap();
-    assert_eq!((answer.action, answer.frame), (REDIRECT, frame));
+    assert_eq!((answer.fate, answer.frame), (Fate::Redirected, frame));
 }
 
 #[test]

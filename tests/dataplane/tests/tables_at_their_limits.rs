@@ -7,21 +7,18 @@
 use std::sync::Barrier;
 use std::thread;
 
+use dataplane::kernel::at_port;
 use dataplane::machine::{Machine, on_a_machine, stay_on_a_cpu};
 use frames::actor::GUEST_TWO;
 use frames::chance;
 use frames::stage::Stage;
 use frames::vector::Vector;
 use frames::world::{self, Entries};
-use vnet_agent::dataplane::{DataPlane, DataPlaneError, KernelTables, Role};
+use vnet_agent::dataplane::{DataPlane, DataPlaneError, Fate, KernelTables};
 use vnet_agent::model::configuration::Limits;
 use vnet_common::addr::Mac;
 use vnet_common::table::event::Event;
 use zerocopy::FromBytes;
-
-/// XDP's verdicts.
-const DROP: u32 = 1;
-const REDIRECT: u32 = 4;
 
 /// As little as there can be.
 const SMALL: Limits = Limits {
@@ -160,8 +157,8 @@ fn more_flows_than_room_lose_counters_and_no_frames() {
         for number in 0..FLOWS {
             let [_, a, b, c] = number.to_be_bytes();
             let frame = chance::frame(Mac([2, 0, 0, a, b, c]), GUEST_TWO.mac);
-            let answer = plane.run(Role::Port, *device, &frame, 1).unwrap();
-            assert_eq!(answer.action, REDIRECT, "frame {number}");
+            let answer = plane.run(at_port(*device), &frame, 1).unwrap();
+            assert_eq!(answer.fate, Fate::Redirected, "frame {number}");
         }
         let ledger = plane.tables().ledger(port.ledger).unwrap();
         assert_eq!(
@@ -214,11 +211,11 @@ fn of_two_sources_at_one_time_one_is_learned() {
                 keeper.tables_mut().set_network(*slot, network).unwrap();
             }
             let start = Barrier::new(2);
-            let at_once = |plane: &mut DataPlane, place: usize| -> Vec<u32> {
+            let at_once = |plane: &mut DataPlane, place: usize| -> Vec<Fate> {
                 stay_on_a_cpu(place).unwrap();
                 let frame = chance::frame(SOURCES[place], GUEST_TWO.mac);
                 start.wait();
-                let run = |_| plane.run(Role::Port, device, &frame, 1).unwrap().action;
+                let run = |_| plane.run(at_port(device), &frame, 1).unwrap().fate;
                 (0..FRAMES).map(run).collect()
             };
             let verdicts = thread::scope(|scope| {
@@ -232,8 +229,16 @@ fn of_two_sources_at_one_time_one_is_learned() {
                 .position(|source| source.to_bits() == learned)
                 .unwrap();
             won[winner] += 1;
-            assert_eq!(verdicts[winner], [REDIRECT; FRAMES], "round {round}");
-            assert_eq!(verdicts[1 - winner], [DROP; FRAMES], "round {round}");
+            assert_eq!(
+                verdicts[winner],
+                [Fate::Redirected; FRAMES],
+                "round {round}"
+            );
+            assert_eq!(
+                verdicts[1 - winner],
+                [Fate::Dropped; FRAMES],
+                "round {round}"
+            );
             let told = events
                 .next()
                 .map(|item| Event::read_from_bytes(&item).unwrap().address);

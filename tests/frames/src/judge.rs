@@ -75,7 +75,7 @@ impl Outcome {
             let device = stage.device(device)?;
             Ok::<_, anyhow::Error>(match verdict {
                 Verdict::Redirected(Some(seen)) | Verdict::Out { at: seen } => seen == device,
-                Verdict::Redirected(None) => true,
+                Verdict::Redirected(None) | Verdict::RedirectedOrBack => true,
                 _ => false,
             })
         };
@@ -83,7 +83,9 @@ impl Outcome {
             Self::Forwarded(_) => redirected_to(WIRE)?,
             Self::Delivered(port) => redirected_to(port)?,
             Self::SlowPath => redirected_to(AGENT)?,
-            Self::Answered => verdict == Verdict::Back || is_out_by(WIRE)?,
+            Self::Answered => {
+                matches!(verdict, Verdict::Back | Verdict::RedirectedOrBack) || is_out_by(WIRE)?
+            }
             Self::Passed => matches!(verdict, Verdict::Passed | Verdict::Nowhere),
             Self::Dropped(reason) => match verdict {
                 Verdict::Dropped(seen) => seen.is_none_or(|seen| seen == *reason),

@@ -30,6 +30,8 @@ pub enum Verdict {
     Back,
     /// Out of another device, this one.
     Redirected(Option<u32>),
+    /// Out of a device, the one that it came in by or another: at the TC door that is one action.
+    RedirectedOrBack,
     /// Seen to come out of a device, the one that it came in by or another.
     Out {
         /// Which device.

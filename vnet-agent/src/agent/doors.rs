@@ -223,7 +223,7 @@ impl Agent {
     }
 
     /// Where programs of ours sit on a device.
-    fn programs(&self, role: Role, index: u32) -> impl Iterator<Item = Door> + '_ {
+    pub(super) fn programs(&self, role: Role, index: u32) -> impl Iterator<Item = Door> + '_ {
         let attachments = &self.reconciler.now().attachments;
         let is_there = move |door: &Door| {
             let hold = Attachment::new(role, index, *door);

@@ -29,7 +29,7 @@ pub(super) const fn program(role: Role) -> &'static str {
 }
 
 /// The TC program of a role.
-const fn tc_program(role: Role) -> &'static str {
+pub(super) const fn tc_program(role: Role) -> &'static str {
     match role {
         Role::Port => name::PORT_TC,
         Role::Underlay => name::UNDERLAY_TC,

@@ -25,7 +25,7 @@ pub use crate::model::door::Door;
 pub use error::DataPlaneError;
 pub use figures::ProgramFigures;
 pub use tables::KernelTables;
-pub use test_run::Answer;
+pub use test_run::{Answer, Fate};
 
 use crate::model::configuration::Limits;
 

@@ -1,38 +1,99 @@
 //! What would the loaded program do with this frame? Asked of the kernel (`BPF_PROG_TEST_RUN`),
-//! with the tables as they are, and without a trace: a frame with a question's metadata in front is
-//! one to our programs, which then count, learn and remember nothing.
+//! with the tables as they are, and without a trace: a question (see [`Handover`]) has our programs
+//! count, learn and remember nothing.
 
 use aya::programs::{TestRun, TestRunOptions};
 use vnet_common::wire::handover::Handover;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use super::DataPlane;
-use super::attach::program;
+use super::attach::{program, tc_program};
 use super::error::DataPlaneError;
-use super::object::xdp;
-use crate::model::attachment::Role;
+use super::object::{tc, xdp};
+use crate::model::attachment::Attachment;
+use crate::model::door::Door;
 
 /// The kernel's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// XDP's number for what would happen.
-    pub action: u32,
+    /// What would happen.
+    pub fate: Fate,
     /// The frame as it would leave.
     pub frame: Vec<u8>,
     /// How long one run took, nanoseconds (of many, their mean).
     pub duration_ns: u64,
 }
 
+/// What a program told the kernel to do with a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Drop it.
+    Dropped,
+    /// Go on with it.
+    Passed,
+    /// Send it back by the device that it came in on (the XDP door alone; at TC it is redirected).
+    Back,
+    /// Another device has it.
+    Redirected,
+    /// Anything else, which our programs never say.
+    Other(u32),
+}
+
+impl Fate {
+    /// From the kernel's number (Linux, `include/uapi/linux/bpf.h` and `pkt_cls.h`).
+    pub const fn of(door: Door, action: u32) -> Self {
+        match (door, action) {
+            (Door::Xdp, 1) | (Door::Tc, 2) => Self::Dropped,
+            (Door::Xdp, 2) | (Door::Tc, 0 | u32::MAX) => Self::Passed,
+            (Door::Xdp, 3) => Self::Back,
+            (Door::Xdp, 4) | (Door::Tc, 7) => Self::Redirected,
+            (_, other) => Self::Other(other),
+        }
+    }
+
+    /// What the kernel calls it.
+    pub const fn name(self, door: Door) -> &'static str {
+        match (door, self) {
+            (Door::Xdp, Self::Dropped) => "XDP_DROP",
+            (Door::Xdp, Self::Passed) => "XDP_PASS",
+            (Door::Xdp, Self::Back) => "XDP_TX",
+            (Door::Xdp, Self::Redirected) => "XDP_REDIRECT",
+            (Door::Xdp, Self::Other(0)) => "XDP_ABORTED",
+            (Door::Tc, Self::Dropped) => "TC_ACT_SHOT",
+            (Door::Tc, Self::Passed) => "TC_ACT_UNSPEC",
+            (Door::Tc, Self::Back | Self::Redirected) => "TC_ACT_REDIRECT",
+            (_, Self::Other(_)) => "an unknown action",
+        }
+    }
+}
+
 /// `struct xdp_md` of `include/uapi/linux/bpf.h`.
 #[repr(C)]
 #[derive(FromBytes, IntoBytes, Immutable)]
-struct Context {
+struct XdpContext {
     data: u32,
     data_end: u32,
     data_meta: u32,
     ingress_ifindex: u32,
     rx_queue_index: u32,
     egress_ifindex: u32,
+}
+
+/// The beginning of `struct __sk_buff`, likewise.
+#[repr(C)]
+#[derive(IntoBytes, Immutable)]
+struct TcContext {
+    len: u32,
+    pkt_type: u32,
+    mark: u32,
+    queue_mapping: u32,
+    protocol: u32,
+    vlan_present: u32,
+    vlan_tci: u32,
+    vlan_proto: u32,
+    priority: u32,
+    ingress_ifindex: u32,
+    ifindex: u32,
 }
 
 /// The longest frame that the kernel runs a program over in one piece: a page less what it keeps
@@ -43,23 +104,24 @@ pub const FRAME_BYTES_MAX: usize = 3520;
 const GROWTH_BYTES: usize = 256;
 
 impl DataPlane {
-    /// What the program of this role would do with a frame that came in on this device. Nothing
-    /// is counted, learned or sent.
+    /// What the program of this hold would do with a frame that came in there. Nothing is counted,
+    /// learned or sent.
     ///
     /// # Errors
     ///
     /// The frame is shorter than an Ethernet header or longer than a page holds, or the device is
     /// gone.
-    pub fn ask(
-        &mut self,
-        role: Role,
-        ifindex: u32,
-        frame: &[u8],
-    ) -> Result<Answer, DataPlaneError> {
+    pub fn ask(&mut self, hold: Attachment, frame: &[u8]) -> Result<Answer, DataPlaneError> {
         let secret = self.tables.setting()?.secret;
-        let mut question = Handover::question(secret).as_bytes().to_vec();
-        question.extend_from_slice(frame);
-        self.test_run(role, ifindex, &question, Handover::BYTES, 1)
+        match hold.door {
+            Door::Xdp => {
+                let mut question = Handover::question(secret).as_bytes().to_vec();
+                question.extend_from_slice(frame);
+                self.xdp_test_run(hold, &question, Handover::BYTES, 1)
+            }
+            // Half of the secret: a mark has no more.
+            Door::Tc => self.tc_test_run(hold, frame, secret as u32, 1),
+        }
     }
 
     /// The same, but as real as a frame from the device: everything is counted. For tests and
@@ -70,40 +132,35 @@ impl DataPlane {
     /// As for [`DataPlane::ask`].
     pub fn run(
         &mut self,
-        role: Role,
-        ifindex: u32,
+        hold: Attachment,
         frame: &[u8],
         repeat: u32,
     ) -> Result<Answer, DataPlaneError> {
-        self.test_run(role, ifindex, frame, 0, repeat)
+        match hold.door {
+            Door::Xdp => self.xdp_test_run(hold, frame, 0, repeat),
+            Door::Tc => self.tc_test_run(hold, frame, 0, repeat),
+        }
     }
 
-    fn test_run(
+    fn xdp_test_run(
         &mut self,
-        role: Role,
-        ifindex: u32,
+        hold: Attachment,
         data: &[u8],
         metadata: usize,
         repeat: u32,
     ) -> Result<Answer, DataPlaneError> {
-        if data.len() - metadata > FRAME_BYTES_MAX {
-            let bytes = data.len() - metadata;
-            return Err(DataPlaneError::FrameTooLong {
-                bytes,
-                max: FRAME_BYTES_MAX,
-            });
-        }
+        must_fit(data.len() - metadata)?;
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let context = Context {
+        let context = XdpContext {
             data: number(metadata),
             data_end: number(data.len()),
             data_meta: 0,
-            ingress_ifindex: ifindex,
+            ingress_ifindex: hold.ifindex,
             rx_queue_index: 0,
             egress_ifindex: 0,
         };
         let mut out = vec![0; data.len() + GROWTH_BYTES];
-        let mut after = Context::new_zeroed();
+        let mut after = XdpContext::new_zeroed();
         let options = TestRunOptions {
             data_in: Some(data),
             data_out: Some(&mut out),
@@ -112,8 +169,7 @@ impl DataPlane {
             repeat,
             ..TestRunOptions::new()
         };
-        let xdp = xdp(&mut self.object, program(role))?;
-        let result = xdp
+        let result = xdp(&mut self.object, program(hold.role))?
             .test_run(options)
             .map_err(|error| DataPlaneError::TestRun(Box::new(error)))?;
         let length = usize::try_from(result.data_size_out).unwrap_or(0);
@@ -122,9 +178,60 @@ impl DataPlane {
         let start = usize::try_from(after.data).unwrap_or(0);
         let frame = out.get(start..length).unwrap_or_default().to_vec();
         Ok(Answer {
-            action: result.return_value,
+            fate: Fate::of(Door::Xdp, result.return_value),
             frame,
             duration_ns: result.duration.as_nanos() as u64,
         })
     }
+
+    fn tc_test_run(
+        &mut self,
+        hold: Attachment,
+        data: &[u8],
+        mark: u32,
+        repeat: u32,
+    ) -> Result<Answer, DataPlaneError> {
+        must_fit(data.len())?;
+        let context = TcContext {
+            len: 0,
+            pkt_type: 0,
+            mark,
+            queue_mapping: 0,
+            protocol: 0,
+            vlan_present: 0,
+            vlan_tci: 0,
+            vlan_proto: 0,
+            priority: 0,
+            ingress_ifindex: 0,
+            ifindex: hold.ifindex,
+        };
+        let mut out = vec![0; data.len() + GROWTH_BYTES];
+        let options = TestRunOptions {
+            data_in: Some(data),
+            data_out: Some(&mut out),
+            ctx_in: Some(context.as_bytes()),
+            repeat,
+            ..TestRunOptions::new()
+        };
+        let result = tc(&mut self.object, tc_program(hold.role))?
+            .test_run(options)
+            .map_err(|error| DataPlaneError::TestRun(Box::new(error)))?;
+        let length = usize::try_from(result.data_size_out).unwrap_or(0);
+        out.truncate(length);
+        Ok(Answer {
+            fate: Fate::of(Door::Tc, result.return_value),
+            frame: out,
+            duration_ns: result.duration.as_nanos() as u64,
+        })
+    }
+}
+
+const fn must_fit(bytes: usize) -> Result<(), DataPlaneError> {
+    if bytes > FRAME_BYTES_MAX {
+        return Err(DataPlaneError::FrameTooLong {
+            bytes,
+            max: FRAME_BYTES_MAX,
+        });
+    }
+    Ok(())
 }

@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lab::{Agent, BPF_DIRECTORY, Mac};
-use vnet_agent::dataplane::{DataPlane, Role};
+use vnet_agent::dataplane::{DataPlane, Fate, Role};
+use vnet_agent::model::attachment::Attachment;
 use vnet_agent::model::configuration::Limits;
+use vnet_agent::model::door::Door;
 
 use crate::bed::{ADDRESSES, Bed, CABLE};
 use crate::bpf;
@@ -34,8 +36,6 @@ const CALLS: usize = 10_000;
 const NEW_FLOWS: usize = 2_000;
 /// The length of the frames, bytes.
 const LENGTH: usize = 64;
-/// XDP's number for sending a frame on by another device (`linux/bpf.h`).
-const XDP_REDIRECT: u32 = 4;
 
 /// What the agents take to start, about.
 pub const START: Duration = Duration::from_secs(10);
@@ -186,8 +186,10 @@ impl Subject {
         // An agent is ready before the neighbour has answered.
         let mut packet =
             lab::try_eventually("the port's program sends frames over the link", || {
-                let answer = bed.one.inside(|| plane.ask(Role::Port, *tap, &inner))??;
-                let is_sent = answer.action == XDP_REDIRECT && answer.frame.len() > inner.len();
+                let answer = bed
+                    .one
+                    .inside(|| plane.ask(Attachment::new(Role::Port, *tap, Door::Xdp), &inner))??;
+                let is_sent = answer.fate == Fate::Redirected && answer.frame.len() > inner.len();
                 Ok(is_sent.then_some(answer.frame))
             })?;
         let headers = packet.len() - inner.len();
@@ -204,11 +206,11 @@ impl Subject {
 
 /// How long the program takes for this frame, nanoseconds, the call included.
 fn time(plane: &mut DataPlane, role: Role, device: u32, frame: &[u8]) -> Result<f64> {
-    let answer = plane.run(role, device, frame, 1)?;
+    let answer = plane.run(Attachment::new(role, device, Door::Xdp), frame, 1)?;
     ensure!(
-        answer.action == XDP_REDIRECT,
-        "the {role:?} program does not send the frame on but answers {}",
-        answer.action
+        answer.fate == Fate::Redirected,
+        "the {role:?} program does not send the frame on but answers {:?}",
+        answer.fate
     );
     Ok(answer.duration_ns as f64)
 }

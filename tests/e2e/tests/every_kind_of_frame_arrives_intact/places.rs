@@ -144,6 +144,8 @@ impl Places {
         for (topology, number) in (1..=3).enumerate() {
             let host = lab.host(name(number))?;
             underlay.connect(&host, DEVICE)?;
+            // As NICs have it: what XDP passes up, the kernel joins.
+            host.run(["ethtool", "-K", DEVICE, "gro", "on"])?;
             if number == 1 {
                 let (port, own) = SENDER;
                 sender = Some(host.tap_guest_with(port, guest(own), tap(Offloads::NONE))?);

@@ -26,9 +26,10 @@ use crate::api::{
     FrameBytes, HostRun, KernelRun, Place, Refusal, RuleStatus, TraceReport, TraceRequest,
     TraceStep, Verdict,
 };
-use crate::dataplane::Answer;
+use crate::dataplane::{Answer, Fate};
 use crate::model::Target;
-use crate::model::attachment::Role;
+use crate::model::attachment::{Attachment, Role};
+use crate::model::door::Door;
 use crate::overlay::flood::End;
 
 impl Agent {
@@ -37,10 +38,11 @@ impl Agent {
         request: &TraceRequest,
     ) -> Result<TraceReport, Refusal> {
         let entrance = self.entrance(request)?;
-        let kernel = self
-            .reconciler
-            .plane()
-            .ask(entrance.role, entrance.device, &entrance.bytes);
+        // Where both doors have a program, the first has the frame.
+        let door = self.programs(entrance.role, entrance.device).next();
+        let door = door.unwrap_or(Door::Xdp);
+        let hold = Attachment::new(entrance.role, entrance.device, door);
+        let kernel = self.reconciler.plane().ask(hold, &entrance.bytes);
         let tables = self.copy_of_tables()?;
         let mut frame = HeapFrame::new(entrance.device, &entrance.bytes);
         let host = match entrance.role {
@@ -49,7 +51,7 @@ impl Agent {
         };
         let mut report = self.explain(&entrance, host, &frame)?;
         match kernel {
-            Ok(answer) => self.compare(&mut report, host, &frame, &answer),
+            Ok(answer) => compare(&mut report, host, &frame, &answer, door),
             Err(error) => report.steps.push(step("kernel", error.to_string())),
         }
         Ok(report)
@@ -250,54 +252,35 @@ impl Agent {
         };
         report.steps.push(end);
     }
-
-    fn compare(
-        &self,
-        report: &mut TraceReport,
-        host: Result<Outcome, Reason>,
-        frame: &HeapFrame,
-        kernel: &Answer,
-    ) {
-        let expected = match host {
-            Err(_) => XDP_DROP,
-            Ok(outcome) => match outcome.way() {
-                Way::Passed | Way::Joined => XDP_PASS,
-                Way::Answered => XDP_TX,
-                _ => XDP_REDIRECT,
-            },
-        };
-        let bytes_agree = match host {
-            // What is left of a dropped frame does not matter.
-            Err(_) => true,
-            Ok(outcome) => {
-                let forwarded = outcome.way() == Way::Forwarded;
-                without_sequence(frame.bytes(), forwarded)
-                    == without_sequence(&kernel.frame, forwarded)
-            }
-        };
-        report.agree = Some(kernel.action == expected && bytes_agree);
-        report.kernel = Some(KernelRun {
-            action: action_name(kernel.action).to_owned(),
-            output_bytes: u32::try_from(kernel.frame.len()).unwrap_or(u32::MAX),
-            output_hex: FrameBytes(kernel.frame.clone()),
-        });
-    }
 }
 
-const XDP_DROP: u32 = 1;
-const XDP_PASS: u32 = 2;
-const XDP_TX: u32 = 3;
-const XDP_REDIRECT: u32 = 4;
-
-fn action_name(action: u32) -> &'static str {
-    match action {
-        0 => "XDP_ABORTED",
-        XDP_DROP => "XDP_DROP",
-        XDP_PASS => "XDP_PASS",
-        XDP_TX => "XDP_TX",
-        XDP_REDIRECT => "XDP_REDIRECT",
-        _ => "an unknown action",
-    }
+fn compare(
+    report: &mut TraceReport,
+    host: Result<Outcome, Reason>,
+    frame: &HeapFrame,
+    kernel: &Answer,
+    door: Door,
+) {
+    let expected = match host.map(Outcome::way) {
+        Err(_) => Fate::Dropped,
+        Ok(Way::Passed | Way::Joined) => Fate::Passed,
+        Ok(Way::Answered) if door == Door::Xdp => Fate::Back,
+        Ok(_) => Fate::Redirected,
+    };
+    let bytes_agree = match host {
+        // What is left of a dropped frame does not matter.
+        Err(_) => true,
+        Ok(outcome) => {
+            let forwarded = outcome.way() == Way::Forwarded;
+            without_sequence(frame.bytes(), forwarded) == without_sequence(&kernel.frame, forwarded)
+        }
+    };
+    report.agree = Some(kernel.fate == expected && bytes_agree);
+    report.kernel = Some(KernelRun {
+        action: kernel.fate.name(door).to_owned(),
+        output_bytes: u32::try_from(kernel.frame.len()).unwrap_or(u32::MAX),
+        output_hex: FrameBytes(kernel.frame.clone()),
+    });
 }
 
 fn step(step: &str, outcome: String) -> TraceStep {
