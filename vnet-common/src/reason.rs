@@ -61,7 +61,7 @@ reasons! {
     /// Nothing takes the slow path.
     NoAgent = 9, "no-agent", "broadcasts and unknown destinations go to the agent, and it has no tap now";
     /// With the outer headers it would not fit through the underlay.
-    TooBig = 10, "too-big", "larger than the link carries; lower the MTU in the guest to the one that `status` names";
+    TooBig = 10, "too-big", "larger than its way carries; lower the MTU in the guest to the one that `status` names";
     /// The overlay hop count ran out: a loop.
     HopLimit = 11, "hop-limit", "the outer TTL ran out: the rules form a loop";
     /// The port used up its share of the slow path.

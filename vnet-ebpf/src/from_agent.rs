@@ -59,14 +59,17 @@ fn switch<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Outcome, Rea
             };
             deliver::to_port(frame, tables, header.port(), &into)
         }
-        Slow::SEND => {
-            let parsed = parse::ethernet(frame)?;
-            outside.entropy = parse::entropy(frame, &parsed);
-            deliver::to_link(frame, tables, header.link(), &outside)
-        }
-        Slow::PROBE => {
-            let sent = deliver::to_link(frame, tables, header.link(), &outside)?;
-            mark_as_probe(frame).ok_or(Reason::SlowHeader)?;
+        Slow::SEND | Slow::PROBE => {
+            let is_probe = header.kind == Slow::PROBE;
+            if !is_probe {
+                let parsed = parse::ethernet(frame)?;
+                outside.entropy = parse::entropy(frame, &parsed);
+            }
+            // A probe is as large as the agent wants: it is sent to find out what the link carries.
+            let sent = deliver::over(frame, tables, header.link(), &outside, is_probe)?;
+            if is_probe {
+                mark_as_probe(frame).ok_or(Reason::SlowHeader)?;
+            }
             Ok(sent)
         }
         _ => Err(Reason::SlowHeader),

@@ -10,6 +10,7 @@ use crate::Outcome;
 use crate::frame::Frame;
 use crate::step::deliver::{self, HOP_LIMIT};
 use crate::step::resolve::{self, Arrival, IntoPort};
+use crate::step::too_big::{self, TooBig};
 use crate::step::{account, parse, show};
 use crate::tables::Tables;
 
@@ -21,13 +22,17 @@ use crate::tables::Tables;
 #[inline(always)]
 pub fn from_port<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Outcome, Reason> {
     let bytes = frame.length();
+    let mut too_big = TooBig::NONE;
     let (slot, result) = match tables.port(frame.device()) {
-        Some(port) => (port.ledger, switch(frame, tables, port, bytes)),
+        Some(port) => (
+            port.ledger,
+            switch(frame, tables, port, bytes, &mut too_big),
+        ),
         // Between the device's table entry and its program there is a moment, at both ends.
         None => (Ledger::AGENT, Err(Reason::UnknownPort)),
     };
     tables.count(slot, |ledger| account::account(ledger, bytes, &result));
-    result
+    too_big::tell(frame, tables, &too_big, result)
 }
 
 #[inline(always)]
@@ -36,6 +41,7 @@ fn switch<F: Frame, T: Tables>(
     tables: &T,
     port: &PortEntry,
     bytes: u32,
+    too_big: &mut TooBig,
 ) -> Result<Outcome, Reason> {
     let device = frame.device();
     let parsed = parse::ethernet(frame)?;
@@ -57,5 +63,9 @@ fn switch<F: Frame, T: Tables>(
             || port.lists(source)
             || (port.flags & PortEntry::LEARN != 0 && tables.is_learned(device, source))
     })?;
-    deliver::deliver(frame, tables, action, &arrival, &into, &parsed, HOP_LIMIT)
+    let result = deliver::deliver(frame, tables, action, &arrival, &into, &parsed, HOP_LIMIT);
+    if let Err(Reason::TooBig) = result {
+        too_big.note(&arrival, action, &into, &parsed);
+    }
+    result
 }

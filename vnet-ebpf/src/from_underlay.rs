@@ -11,6 +11,7 @@ use crate::Outcome;
 use crate::frame::{Door, Frame};
 use crate::step::admit::{self, Admitted, Claim, Outer};
 use crate::step::resolve::{self, Arrival, IntoPort};
+use crate::step::too_big::{self, TooBig};
 use crate::step::{account, decap, deliver, echo, parse};
 use crate::tables::Tables;
 
@@ -27,13 +28,16 @@ pub fn from_underlay<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<O
     let Some(header) = frame.read::<Ethernet>(0) else {
         return Ok(Outcome::PASSED);
     };
-    match (F::DOOR, header.ethertype) {
+    let mut too_big = TooBig::NONE;
+    let result = match (F::DOOR, header.ethertype) {
         // Each family goes its own way to the end, so that every offset is a constant there.
         (Door::Xdp, ethernet::IPV4) => {
-            settle(frame, tables, underlay, admit::ipv4(frame, underlay))
+            let claim = admit::ipv4(frame, underlay);
+            settle(frame, tables, underlay, claim, &mut too_big)
         }
         (Door::Xdp, ethernet::IPV6) => {
-            settle(frame, tables, underlay, admit::ipv6(frame, underlay))
+            let claim = admit::ipv6(frame, underlay);
+            settle(frame, tables, underlay, claim, &mut too_big)
         }
         // Nothing is constant there anyway, and one way is half of what the verifier has to go.
         (Door::Tc, ethernet::IPV4 | ethernet::IPV6) => {
@@ -42,10 +46,11 @@ pub fn from_underlay<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<O
             } else {
                 admit::ipv6(frame, underlay)
             };
-            settle(frame, tables, underlay, claim)
+            settle(frame, tables, underlay, claim, &mut too_big)
         }
-        _ => Ok(Outcome::PASSED),
-    }
+        _ => return Ok(Outcome::PASSED),
+    };
+    too_big::tell(frame, tables, &too_big, result)
 }
 
 #[inline(always)]
@@ -54,11 +59,12 @@ fn settle<F: Frame, T: Tables>(
     tables: &T,
     underlay: &UnderlayEntry,
     claim: Claim,
+    too_big: &mut TooBig,
 ) -> Result<Outcome, Reason> {
     match claim {
         Claim::NotOurs => Ok(Outcome::PASSED),
         Claim::Broken(reason) => refuse(frame, tables, underlay, reason),
-        Claim::Ours(outer) => ours(frame, tables, underlay, &outer),
+        Claim::Ours(outer) => ours(frame, tables, underlay, &outer, too_big),
     }
 }
 
@@ -84,6 +90,7 @@ fn ours<F: Frame, T: Tables>(
     tables: &T,
     underlay: &UnderlayEntry,
     outer: &Outer,
+    too_big: &mut TooBig,
 ) -> Result<Outcome, Reason> {
     let packet_bytes = frame.length();
     let admitted = match admit::admit(frame, tables, outer) {
@@ -103,7 +110,7 @@ fn ours<F: Frame, T: Tables>(
         } else {
             PortEntry::DIRECT | PortEntry::JOIN
         };
-        switch(frame, tables, outer, &admitted, bytes, manners)
+        switch(frame, tables, outer, &admitted, (bytes, manners), too_big)
     };
     tables.count(admitted.ledger, |ledger| {
         account::account(ledger, bytes, &result)
@@ -117,8 +124,8 @@ fn switch<F: Frame, T: Tables>(
     tables: &T,
     outer: &Outer,
     admitted: &Admitted,
-    bytes: u32,
-    manners: u32,
+    (bytes, manners): (u32, u32),
+    too_big: &mut TooBig,
 ) -> Result<Outcome, Reason> {
     decap::decap(frame, outer, admitted)?;
     let parsed = parse::ethernet(frame)?;
@@ -135,5 +142,9 @@ fn switch<F: Frame, T: Tables>(
     let mut into = IntoPort::NONE;
     let action = resolve::resolve(tables, &arrival, &mut into, || true)?;
     let hop_limit = outer.hop_limit.saturating_sub(1);
-    deliver::deliver(frame, tables, action, &arrival, &into, &parsed, hop_limit)
+    let result = deliver::deliver(frame, tables, action, &arrival, &into, &parsed, hop_limit);
+    if let Err(Reason::TooBig) = result {
+        too_big.note(&arrival, action, &into, &parsed);
+    }
+    result
 }

@@ -51,6 +51,9 @@ pub enum Way {
     Joined = 6,
     /// Into a port of this host, whose other end gets it at once.
     Direct = 7,
+    /// Larger than its way carries, so it ends here; its beginning goes up to the agent, by its tap,
+    /// for an answer to whoever sent it.
+    TooBig = 8,
 }
 
 impl Outcome {
@@ -81,6 +84,7 @@ impl Outcome {
             4 => Way::Answered,
             6 => Way::Joined,
             7 => Way::Direct,
+            8 => Way::TooBig,
             _ => Way::Passed,
         }
     }

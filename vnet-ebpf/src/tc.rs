@@ -90,7 +90,9 @@ fn verdict(context: &TcContext, frame: &TcFrame, result: Result<Outcome, Reason>
         return TC_ACT_SHOT;
     };
     match outcome.way() {
-        Way::Forwarded | Way::Delivered | Way::Joined | Way::SlowPath => redirect(outcome.device()),
+        Way::Forwarded | Way::Delivered | Way::Joined | Way::SlowPath | Way::TooBig => {
+            redirect(outcome.device())
+        }
         Way::Direct => direct(context, frame, outcome.device()),
         Way::Answered => redirect(frame.device()),
         Way::Passed => TC_ACT_UNSPEC,

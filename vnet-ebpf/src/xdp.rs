@@ -55,7 +55,9 @@ fn verdict(context: &XdpContext, frame: &mut XdpFrame, result: Result<Outcome, R
     log(context, &result);
     let Ok(outcome) = result else { return XDP_DROP };
     match outcome.way() {
-        Way::Forwarded | Way::Delivered | Way::Direct | Way::SlowPath => redirect(outcome.device()),
+        Way::Forwarded | Way::Delivered | Way::Direct | Way::SlowPath | Way::TooBig => {
+            redirect(outcome.device())
+        }
         Way::Joined => join(frame, outcome.device()),
         Way::Answered => XDP_TX,
         Way::Passed => XDP_PASS,

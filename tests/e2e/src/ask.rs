@@ -105,6 +105,14 @@ pub fn until_link(host: &Host, name: &str, state: LinkState) -> Result<LinkStatu
     })
 }
 
+/// Waits until the link leaves this MTU to guests.
+pub fn until_guest_mtu(host: &Host, name: &str, mtu: u32) -> Result<LinkStatus> {
+    let what = format!("link {name} of `{}` leaves {mtu} bytes", host.name());
+    try_eventually(&what, || {
+        Ok(Some(link(host, name)?).filter(|link| link.guest_mtu_bytes == Some(mtu)))
+    })
+}
+
 /// Waits until the interface is in this state.
 pub fn until_interface(host: &Host, name: &str, state: InterfaceState) -> Result<Interface> {
     let what = format!("interface {name} of `{}` is {state}", host.name());

@@ -87,7 +87,8 @@ pub fn dropped(ledger: &LedgerValues, reason: Reason) -> u64 {
 /// Checks what must hold on one host, frames at rest:
 ///
 /// * what programs sent up to the agent, it took or the kernel refused;
-/// * what the agent took, it copied or dropped, and its copies are what its tap's program received;
+/// * what the agent took, it copied, answered or dropped, and its copies and answers are what its
+///   tap's program received;
 /// * what came in at a port is in the flows of that port, or ended before it had one.
 ///
 /// # Errors
@@ -103,11 +104,16 @@ pub fn check_host(host: &Host) -> Result<Stats> {
         "of what was sent up on `{name}` something is missing: {agent:?}"
     );
     ensure!(
-        agent.taken == agent.flooded + dropped_by_agent,
+        agent.taken
+            == agent.flooded
+                + agent.too_big_answered
+                + agent.too_big_unanswered
+                + agent.probe_replies
+                + dropped_by_agent,
         "of what the agent of `{name}` took something is missing: {agent:?}"
     );
     ensure!(
-        agent.copies == agent.ledger.received_packets,
+        agent.copies + agent.too_big_answered == agent.ledger.received_packets,
         "of what the agent of `{name}` wrote something is missing: {agent:?}"
     );
     let flows = ask::flows(host)?;

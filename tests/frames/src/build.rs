@@ -200,16 +200,18 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// `the frame` and `the inner frame`: as they came in.
+    /// `the frame [first=N]` and `the inner frame`: as they came in, or the first bytes of it.
     fn quoted(&self, words: &mut Words<'_>) -> Result<Vec<u8>> {
         let input = self.input.context("there is no frame yet")?;
         let is_inner = words.flag("inner");
         ensure!(words.flag("frame"), "the what?");
-        Ok(if is_inner {
+        let mut bytes = if is_inner {
             input.inner()?.to_vec()
         } else {
             input.bytes.clone()
-        })
+        };
+        bytes.truncate(words.number("first", usize::MAX)?);
+        Ok(bytes)
     }
 
     fn built(self) -> Result<Built> {

@@ -65,15 +65,24 @@ fn slow(frame: &[u8]) -> String {
         let bytes = frame.get(at..at + 4).and_then(|b| b.try_into().ok());
         bytes.map_or(0, u32::from_ne_bytes)
     };
-    let kinds = ["?", "frame", "probe-reply", "deliver", "send", "probe"];
+    let kinds = [
+        "?",
+        "frame",
+        "probe-reply",
+        "deliver",
+        "send",
+        "probe",
+        "too-big",
+    ];
     let kind = kinds.get(usize::from(frame[14])).unwrap_or(&"?");
     format!(
-        "slow {kind} hops={} network={} port={} link={} origin={}",
+        "slow {kind} hops={} network={} port={} link={} origin={} mtu={}",
         frame[15],
         number(16),
         number(20),
         number(24),
-        frame[28]
+        frame[28],
+        u16::from_ne_bytes([frame[30], frame[31]])
     )
 }
 

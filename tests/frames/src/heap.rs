@@ -124,7 +124,7 @@ impl Runner for Heap {
             verdict = match result {
                 Err(reason) => Verdict::Dropped(Some(reason)),
                 Ok(outcome) => match outcome.way() {
-                    Way::Forwarded | Way::Delivered | Way::Direct | Way::SlowPath => {
+                    Way::Forwarded | Way::Delivered | Way::Direct | Way::SlowPath | Way::TooBig => {
                         Verdict::Redirected(Some(outcome.device()))
                     }
                     Way::Answered => Verdict::Back,

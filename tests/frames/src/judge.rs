@@ -32,6 +32,8 @@ pub enum Outcome {
     Passed,
     /// Dropped.
     Dropped(Reason),
+    /// Dropped as too big, and its beginning went up to the agent.
+    Told,
 }
 
 impl Outcome {
@@ -47,6 +49,9 @@ impl Outcome {
         }
         if let Some(port) = text.strip_prefix("delivered to ") {
             return Ok(Self::Delivered(port.to_owned()));
+        }
+        if text == "dropped: too-big, and told" {
+            return Ok(Self::Told);
         }
         if let Some(name) = text.strip_prefix("dropped: ") {
             let reason = Reason::from_name(name);
@@ -82,7 +87,7 @@ impl Outcome {
         Ok(match self {
             Self::Forwarded(_) => redirected_to(WIRE)?,
             Self::Delivered(port) => redirected_to(port)?,
-            Self::SlowPath => redirected_to(AGENT)?,
+            Self::SlowPath | Self::Told => redirected_to(AGENT)?,
             Self::Answered => {
                 matches!(verdict, Verdict::Back | Verdict::RedirectedOrBack) || is_out_by(WIRE)?
             }
@@ -167,7 +172,7 @@ fn one(
     let leaves = match (&step.leaves, &outcome) {
         (None, Outcome::Dropped(_)) => None,
         (Some(layers), Outcome::Forwarded(_) | Outcome::Delivered(_) | Outcome::SlowPath)
-        | (Some(layers), Outcome::Answered | Outcome::Passed) => {
+        | (Some(layers), Outcome::Answered | Outcome::Passed | Outcome::Told) => {
             Some(build(layers, &stage, Some(input)).context("in what leaves")?)
         }
         (Some(_), Outcome::Dropped(_)) => bail!("a dropped frame does not leave"),

@@ -109,6 +109,10 @@ impl Tables for Observed {
         self.inner.admit_to_slow_path(device, cost_ns, burst_ns)
     }
 
+    fn may_tell(&self, link: LinkId) -> bool {
+        self.inner.may_tell(link)
+    }
+
     fn now_ns(&self) -> u64 {
         self.inner.now_ns()
     }

@@ -131,8 +131,8 @@ pub fn probe(words: &mut Words<'_>) -> Result<Header> {
     Ok(Header { bytes, clock })
 }
 
-/// `slow frame|probe-reply|deliver|send|probe|KIND NETWORK [port=P] [link=L] [hops=N] [to=MAC]
-/// [type=N]`: the header on the agent's tap. To the agent it names where the frame came from,
+/// `slow frame|probe-reply|deliver|send|probe|too-big|KIND NETWORK [port=P] [link=L] [hops=N]
+/// [mtu=N] [to=MAC] [type=N]`: the header on the agent's tap. To the agent it names where the frame came from,
 /// from the agent where it goes. Numbers are in the host's order; network `none` is 0.
 pub fn slow(words: &mut Words<'_>, inside: &Inside<'_>) -> Result<Vec<u8>> {
     const AGENT: [u8; 6] = [0x02, b'v', b'n', b'e', b't', 0];
@@ -143,6 +143,7 @@ pub fn slow(words: &mut Words<'_>, inside: &Inside<'_>) -> Result<Vec<u8>> {
         "deliver" => 3,
         "send" => 4,
         "probe" => 5,
+        "too-big" => 6,
         other => u8::try_from(number(other)?)?,
     };
     let network = match words.next_plain().context("which network?")? {
@@ -151,9 +152,9 @@ pub fn slow(words: &mut Words<'_>, inside: &Inside<'_>) -> Result<Vec<u8>> {
     };
     let (port, link) = (words.value("port"), words.value("link"));
     let origin = match (kind, port, link) {
-        (1 | 2, Some(_), None) => 1,
-        (1 | 2, None, Some(_)) => 2,
-        (1 | 2, ..) => bail!("a frame to the agent came from one port or link"),
+        (1 | 2 | 6, Some(_), None) => 1,
+        (1 | 2 | 6, None, Some(_)) => 2,
+        (1 | 2 | 6, ..) => bail!("a frame to the agent came from one port or link"),
         _ => 3,
     };
     let port = port.map_or(Ok(0), |name| inside.stage.device(name))?;
@@ -161,7 +162,7 @@ pub fn slow(words: &mut Words<'_>, inside: &Inside<'_>) -> Result<Vec<u8>> {
     let to = words
         .value("to")
         .map_or(Ok(AGENT), |word| actor::mac(word).map(|mac| mac.0))?;
-    let from_agent = kind != 1 && kind != 2;
+    let from_agent = !matches!(kind, 1 | 2 | 6);
     let ether_type: u16 = words.number("type", if from_agent { 0x0800 } else { 0x88b5 })?;
     let mut bytes = [to, AGENT].concat();
     bytes.extend(ether_type.to_be_bytes());
@@ -170,6 +171,7 @@ pub fn slow(words: &mut Words<'_>, inside: &Inside<'_>) -> Result<Vec<u8>> {
     for number in [network, port, link] {
         bytes.extend(number.to_ne_bytes());
     }
-    bytes.extend([origin, 0, 0, 0]);
+    bytes.extend([origin, 0]);
+    bytes.extend(words.number("mtu", 0u16)?.to_ne_bytes());
     Ok(bytes)
 }

@@ -26,7 +26,7 @@ impl Agent {
                 source,
                 destination,
             } => Answer::Change(self.delete_rule(&network, source, destination).await?),
-            Ask::Stats => Answer::Stats(self.stats()?),
+            Ask::Stats => Answer::Stats(Box::new(self.stats()?)),
             Ask::Flows {
                 network,
                 limit,

@@ -50,6 +50,9 @@ impl Agent {
                 taken: load(&self.slow_path.taken),
                 flooded: load(&self.slow_path.flooded),
                 copies: load(&self.slow_path.copies),
+                too_big_answered: load(&self.slow_path.too_big_answered),
+                too_big_unanswered: load(&self.slow_path.too_big_unanswered),
+                probe_replies: load(&self.slow_path.probe_replies),
                 slow_path_dropped_by_reason: self.slow_path.dropped(),
             },
         })

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use super::doors::Doors;
+use super::guest_mtu::TooBigSeen;
 use super::tap::OwnTap;
 use super::{Agent, Inputs, namespace, secret};
 use crate::act::reconcile::Desired;
@@ -198,6 +199,7 @@ pub async fn run(settings_path: &Path) -> Result<()> {
         slow_path: Arc::new(SlowPathCounts::default()),
         tap: OwnTap::new(&tap),
         doors: Doors::new(),
+        too_big: TooBigSeen::default(),
         namespace: namespace()?,
         secret: secret()?,
         started,

@@ -9,6 +9,7 @@ mod answer;
 mod books;
 mod change;
 mod doors;
+mod guest_mtu;
 mod inventory;
 mod lifecycle;
 mod status;
@@ -69,6 +70,7 @@ pub struct Agent {
     slow_path: Arc<SlowPathCounts>,
     tap: tap::OwnTap,
     doors: doors::Doors,
+    too_big: guest_mtu::TooBigSeen,
     namespace: u32,
     secret: u64,
     started: Instant,
@@ -111,7 +113,13 @@ impl Agent {
                     }
                     self.reconcile().await;
                 }
-                _ = sweep.tick() => self.reconcile().await,
+                _ = sweep.tick() => {
+                    // Who sends too much is told by counters that have to be looked at now and then.
+                    if let Err(refusal) = self.guest_mtu_problems() {
+                        warn!("the ports' books cannot be read: {}", refusal.message);
+                    }
+                    self.reconcile().await;
+                }
                 _ = look.tick() => if self.look_at_frames() {
                     self.reconcile().await;
                 },

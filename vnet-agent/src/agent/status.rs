@@ -33,6 +33,7 @@ impl Agent {
         let tables = self.table_fill();
         problems.extend(tables.iter().filter_map(nearly_full));
         problems.extend(self.events_problem()?);
+        problems.extend(self.guest_mtu_problems()?);
         if self.settings.count_refused && !self.reconciler.plane().counts_refused() {
             problems.push(Problem {
                 severity: Severity::Warning,

@@ -109,6 +109,15 @@ pub struct AgentStats {
     pub flooded: u64,
     /// Copies made of them, one for each target.
     pub copies: u64,
+    /// Of those taken: beginnings of frames that were too big, whose senders were told what fits.
+    #[serde(default)]
+    pub too_big_answered: u64,
+    /// The others, of packets that must not be answered.
+    #[serde(default)]
+    pub too_big_unanswered: u64,
+    /// Of those taken: answers to probes.
+    #[serde(default)]
+    pub probe_replies: u64,
     /// Of those taken: dropped by the agent, without the reasons that never happened.
     pub slow_path_dropped_by_reason: BTreeMap<Reason, u64>,
 }

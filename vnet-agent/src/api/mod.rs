@@ -135,7 +135,7 @@ pub enum Answer {
     /// To everything that changes the configuration.
     Change(Change),
     /// To [`Ask::Stats`].
-    Stats(Stats),
+    Stats(Box<Stats>),
     /// To [`Ask::Flows`].
     Flows(Flows),
     /// To [`Ask::Drops`].

@@ -1,4 +1,4 @@
-//! The slow path's task: frames from the tap, copies back to it.
+//! The slow path's task: frames from the tap, copies and answers back to it.
 //!
 //! May be aborted at any `await`: a frame that was read and not yet copied to everyone is then
 //! lost, as in a full queue.
@@ -14,7 +14,8 @@ use vnet_common::reason::Reason;
 use vnet_common::wire::slow::Slow;
 use zerocopy::IntoBytes;
 
-use super::slow_path::{Receivers, parse};
+use super::slow_path::{Receivers, back_to_sender, parse};
+use super::too_big;
 use crate::world::tap::{FRAME_BYTES_MAX, Tap};
 
 /// What the slow path did since the agent started.
@@ -28,6 +29,10 @@ pub struct SlowPathCounts {
     pub copies: AtomicU64,
     /// Answers to probes.
     pub probe_replies: AtomicU64,
+    /// Beginnings of frames that were too big, answered.
+    pub too_big_answered: AtomicU64,
+    /// The others, of packets that must not be answered.
+    pub too_big_unanswered: AtomicU64,
     dropped: [AtomicU64; Reason::ROOM],
 }
 
@@ -76,13 +81,13 @@ pub async fn run(
         counts.taken.fetch_add(1, Ordering::Relaxed);
         let receivers = Arc::clone(&receivers.borrow());
         let bytes = buffer.get(..length).unwrap_or_default();
-        if let Err(reason) = spread(&tap, &receivers, bytes, &mut copy, &counts).await {
+        if let Err(reason) = settle(&tap, &receivers, bytes, &mut copy, &counts).await {
             counts.count_drop(reason);
         }
     }
 }
 
-async fn spread(
+async fn settle(
     tap: &Tap,
     receivers: &Receivers,
     bytes: &[u8],
@@ -90,19 +95,31 @@ async fn spread(
     counts: &SlowPathCounts,
 ) -> Result<(), Reason> {
     let (header, frame) = parse(bytes)?;
-    if header.kind == Slow::PROBE_REPLY {
-        counts.probe_replies.fetch_add(1, Ordering::Relaxed);
-        return Ok(());
+    match header.kind {
+        Slow::FRAME => spread(tap, receivers, &header, frame, copy, counts).await,
+        Slow::TOO_BIG => tell(tap, &header, frame, copy, counts).await,
+        Slow::PROBE_REPLY => {
+            counts.probe_replies.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+        _ => Err(Reason::SlowHeader),
     }
+}
+
+/// Copies a frame to everyone who gets it.
+async fn spread(
+    tap: &Tap,
+    receivers: &Receivers,
+    header: &Slow,
+    frame: &[u8],
+    copy: &mut Vec<u8>,
+    counts: &SlowPathCounts,
+) -> Result<(), Reason> {
     let mut written = 0;
-    for target in receivers.copies(&header, frame)? {
-        copy.clear();
-        copy.extend_from_slice(target.as_bytes());
-        copy.extend_from_slice(frame);
-        match tokio::time::timeout(PATIENCE, tap.write(copy)).await {
-            Ok(Ok(())) => written += 1,
-            Err(_elapsed) => counts.count_drop(Reason::QueueFull),
-            Ok(Err(_)) => counts.count_drop(Reason::NoAgent),
+    for target in receivers.copies(header, frame)? {
+        match write(tap, &target, frame, copy).await {
+            Ok(()) => written += 1,
+            Err(reason) => counts.count_drop(reason),
         }
     }
     counts.copies.fetch_add(written, Ordering::Relaxed);
@@ -110,4 +127,33 @@ async fn spread(
         .flooded
         .fetch_add(u64::from(written > 0), Ordering::Relaxed);
     Ok(())
+}
+
+/// Tells the sender of a frame that was too big what would have fitted.
+async fn tell(
+    tap: &Tap,
+    header: &Slow,
+    frame: &[u8],
+    copy: &mut Vec<u8>,
+    counts: &SlowPathCounts,
+) -> Result<(), Reason> {
+    let back = back_to_sender(header)?;
+    let Some(answer) = too_big::answer(frame, header.mtu()) else {
+        counts.too_big_unanswered.fetch_add(1, Ordering::Relaxed);
+        return Ok(());
+    };
+    write(tap, &back, &answer, copy).await?;
+    counts.too_big_answered.fetch_add(1, Ordering::Relaxed);
+    Ok(())
+}
+
+async fn write(tap: &Tap, header: &Slow, frame: &[u8], copy: &mut Vec<u8>) -> Result<(), Reason> {
+    copy.clear();
+    copy.extend_from_slice(header.as_bytes());
+    copy.extend_from_slice(frame);
+    match tokio::time::timeout(PATIENCE, tap.write(copy)).await {
+        Ok(Ok(())) => Ok(()),
+        Err(_elapsed) => Err(Reason::QueueFull),
+        Ok(Err(_)) => Err(Reason::NoAgent),
+    }
 }

@@ -39,6 +39,24 @@ pub fn parse(bytes: &[u8]) -> Result<(Slow, &[u8]), Reason> {
     Ok((header, frame))
 }
 
+/// Hops of a frame that begins here.
+const HOP_LIMIT: u8 = 64;
+
+/// The header of a frame that goes to where another came from.
+///
+/// # Errors
+///
+/// That came from no port and no link.
+pub fn back_to_sender(header: &Slow) -> Result<Slow, Reason> {
+    let network = header.network().ok_or(Reason::SlowHeader)?;
+    let origin = header.origin();
+    match (origin.as_port(), origin.as_link()) {
+        (Some(port), _) => Ok(Slow::deliver(network, port)),
+        (_, Some(link)) => Ok(Slow::send(Slow::SEND, HOP_LIMIT, network, link)),
+        _ => Err(Reason::SlowHeader),
+    }
+}
+
 impl Receivers {
     /// The headers of the copies of this frame.
     ///

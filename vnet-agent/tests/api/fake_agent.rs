@@ -215,7 +215,7 @@ fn answer(ask: Ask, healthy: bool) -> Option<Result<Answer, Refusal>> {
         Ask::DeleteLink { name, .. } => change(ChangeOutcome::Deleted, format!("link {name}")),
         Ask::AddRule(rule) => change(ChangeOutcome::Replaced, format!("rule {rule}")),
         Ask::DeleteRule { .. } => change(ChangeOutcome::Deleted, "rule".into()),
-        Ask::Stats => Answer::Stats(stats()),
+        Ask::Stats => Answer::Stats(Box::new(stats())),
         Ask::Flows { .. } => Answer::Flows(flows()),
         Ask::Drops { all } => Answer::Drops(stats().drops(all)),
         Ask::Trace(request) => return Some(trace(&request)),

@@ -67,10 +67,20 @@ plain! {
     /// that CPUs share no counter.
     ///
     /// Written by the programs, per CPU.
-    pub struct Sender[8] {
+    pub struct Sender[16] {
         /// Packets with an option, probes included; the low 24 bits are the next sequence.
         pub sequence: u64,
+        /// Until when the link's budget for reports of frames that are too big is used up, on the
+        /// kernel's monotonic clock.
+        pub told_until_ns: u64,
     }
+}
+
+impl Sender {
+    /// Nanoseconds of the budget that one report uses up: a hundred a second, for each CPU.
+    pub const TELL_COST_NS: u32 = 10_000_000;
+    /// How many nanoseconds' worth may be used at once: fifty reports.
+    pub const TELL_BURST_NS: u32 = 500_000_000;
 }
 
 /// The largest number of links that the tables may be made for.

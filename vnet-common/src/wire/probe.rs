@@ -5,7 +5,8 @@
 //! ```
 //!
 //! The underlay program of the other end answers it in place, so that a link is alive when its
-//! data plane is, agent or no agent.
+//! data plane is, agent or no agent. Bytes behind a request make it as large as the asker wants to
+//! know about; the answer comes without them.
 
 use super::header;
 

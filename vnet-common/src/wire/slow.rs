@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! | destination 6 | source 6 | type | kind | hop limit |
-//! | network 4 | port 4 | link 4 | origin | 0 3 |
+//! | network 4 | port 4 | link 4 | origin | 0 | MTU 2 |
 //! ```
 //!
 //! It begins like an Ethernet header, so that a capture on the tap shows it as what it is. To the
@@ -31,7 +31,8 @@ header! {
         port: [u8; 4],
         link: [u8; 4],
         origin: u8,
-        _pad: [u8; 3],
+        _pad: u8,
+        mtu: [u8; 2],
     }
 }
 
@@ -47,8 +48,11 @@ impl Slow {
     pub const DELIVER: u8 = 3;
     /// From the agent: out over this link.
     pub const SEND: u8 = 4;
-    /// From the agent: a [`super::probe::Probe`] out over this link.
+    /// From the agent: a [`super::probe::Probe`] out over this link, with padding of any length.
     pub const PROBE: u8 = 5;
+
+    /// To the agent: the beginning of a frame that was larger than its way carries.
+    pub const TOO_BIG: u8 = 6;
 
     /// A header for a frame that came from `origin`.
     #[inline(always)]
@@ -59,6 +63,17 @@ impl Slow {
             _ => (0, 0, 3),
         };
         Self::with(LOCAL, kind, hop_limit, network, port, link, code)
+    }
+
+    /// A header for the beginning of a frame that came from `origin` and whose way carries this many
+    /// bytes behind an Ethernet header.
+    #[inline(always)]
+    pub const fn too_big(mtu: u32, network: NetworkId, origin: Origin) -> Self {
+        // No IP packet is larger than this says it may be.
+        let mtu = if mtu > 0xffff { 0xffff } else { mtu as u16 };
+        let mut header = Self::to_agent(Self::TOO_BIG, 0, network, origin);
+        header.mtu = mtu.to_ne_bytes();
+        header
     }
 
     /// A header for a frame that the agent puts into a port.
@@ -91,7 +106,8 @@ impl Slow {
             port: port.to_ne_bytes(),
             link: link.to_ne_bytes(),
             origin,
-            _pad: [0; 3],
+            _pad: 0,
+            mtu: [0; 2],
         }
     }
 
@@ -121,6 +137,12 @@ impl Slow {
     #[inline(always)]
     pub const fn link(&self) -> LinkId {
         LinkId(u32::from_ne_bytes(self.link))
+    }
+
+    /// How many bytes behind an Ethernet header would have fitted; of a frame that was too big.
+    #[inline(always)]
+    pub const fn mtu(&self) -> u16 {
+        u16::from_ne_bytes(self.mtu)
     }
 
     /// Whether it begins as one to the agent must.

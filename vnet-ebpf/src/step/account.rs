@@ -19,6 +19,8 @@ pub fn account(ledger: &mut Ledger, bytes: u32, result: &Result<Outcome, Reason>
         Way::SlowPath => &mut ledger.slow_path,
         Way::Answered => &mut ledger.answered,
         Way::Passed => &mut ledger.passed,
+        // What went up is not the frame any more.
+        Way::TooBig => return ledger.drop(Reason::TooBig),
     };
     *counter = counter.wrapping_add(1);
 }

@@ -94,6 +94,18 @@ pub fn to_link<F: Frame, T: Tables>(
     id: LinkId,
     outside: &Outside,
 ) -> Result<Outcome, Reason> {
+    over(frame, tables, id, outside, false)
+}
+
+/// The same, however large it is where `is_large_fine`.
+#[inline(always)]
+pub fn over<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    id: LinkId,
+    outside: &Outside,
+    is_large_fine: bool,
+) -> Result<Outcome, Reason> {
     let link = tables.link(id).ok_or(Reason::LinkAbsent)?;
     if link.device == 0 {
         return Err(Reason::LinkUnresolved);
@@ -102,7 +114,7 @@ pub fn to_link<F: Frame, T: Tables>(
         return Err(Reason::HopLimit);
     }
     let bytes = frame.length();
-    if fit::packet_bytes(frame) > link.frame_bytes_max {
+    if fit::packet_bytes(frame) > link.frame_bytes_max && !is_large_fine {
         return Err(Reason::TooBig);
     }
     encap::encap(frame, tables, id, link, outside)?;

@@ -12,3 +12,4 @@ pub mod parse;
 pub mod resolve;
 pub mod rules;
 pub mod show;
+pub mod too_big;

@@ -13,7 +13,7 @@ use vnet_common::table::admission::{AdmissionEntry, AdmissionKey};
 use vnet_common::table::event::Event;
 use vnet_common::table::flow::{FlowEntry, FlowKey};
 use vnet_common::table::ledger::Ledger;
-use vnet_common::table::link::LinkEntry;
+use vnet_common::table::link::{LinkEntry, Sender};
 use vnet_common::table::network::NetworkEntry;
 use vnet_common::table::port::{PortEntry, PortState};
 use vnet_common::table::rule::{RuleEntry, RuleKey};
@@ -41,6 +41,7 @@ pub struct HeapTables {
     flows: RefCell<BTreeMap<FlowKey, FlowEntry>>,
     ledgers: RefCell<BTreeMap<u32, Ledger>>,
     sequences: RefCell<BTreeMap<u32, u32>>,
+    told_until_ns: RefCell<BTreeMap<u32, u64>>,
     states: RefCell<BTreeMap<u32, PortState>>,
     events: RefCell<Vec<Event>>,
 }
@@ -183,6 +184,15 @@ impl Tables for HeapTables {
             }
             None => false,
         }
+    }
+
+    fn may_tell(&self, link: LinkId) -> bool {
+        let mut budgets = self.told_until_ns.borrow_mut();
+        let known_ns = budgets.entry(link.0).or_default();
+        let cost = (Sender::TELL_COST_NS, Sender::TELL_BURST_NS);
+        let until_ns = spend(self.now_ns.get(), *known_ns, cost.0, cost.1);
+        *known_ns = until_ns.unwrap_or(*known_ns);
+        until_ns.is_some()
     }
 
     fn now_ns(&self) -> u64 {

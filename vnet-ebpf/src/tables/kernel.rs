@@ -250,6 +250,23 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn may_tell(&self, link: LinkId) -> bool {
+        let Some(sender) = self.maps.senders.get_ptr_mut(link.0) else {
+            return false;
+        };
+        // SAFETY: this CPU's own value, as in `flow`.
+        let sender = unsafe { &mut *sender };
+        let (cost_ns, burst_ns) = (Sender::TELL_COST_NS, Sender::TELL_BURST_NS);
+        let Some(until_ns) = spend(self.now_ns(), sender.told_until_ns, cost_ns, burst_ns) else {
+            return false;
+        };
+        if !self.is_dry {
+            sender.told_until_ns = until_ns;
+        }
+        true
+    }
+
+    #[inline(always)]
     fn now_ns(&self) -> u64 {
         // SAFETY: reads the clock; no arguments.
         unsafe { bpf_ktime_get_ns() }

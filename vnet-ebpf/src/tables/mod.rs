@@ -65,6 +65,9 @@ pub trait Tables {
     /// Takes one frame from the port's slow-path budget: whether there was one.
     fn admit_to_slow_path(&self, device: u32, cost_ns: u32, burst_ns: u32) -> bool;
 
+    /// Takes one report from a link's budget for frames that are too big: whether there was one.
+    fn may_tell(&self, link: LinkId) -> bool;
+
     /// A monotonic clock, nanoseconds.
     fn now_ns(&self) -> u64;
 }

@@ -11,7 +11,7 @@ use super::image::Image;
 use super::slots::Slots;
 use crate::model::attachment::{Attachment, Role};
 use crate::model::door::{Door, Pick};
-use crate::model::host::Device;
+use crate::model::host::{Device, DeviceKind};
 use crate::model::{Addresses, Configuration, DeviceMatch, Port};
 
 /// The smallest MTU that IPv4 allows a link (RFC 791, section 3.2).
@@ -92,13 +92,16 @@ pub(super) fn ports(
 
 /// Says which MTU the device should get, if the agent is to set it, and returns the one to put
 /// back later (0 where the agent sets none).
+///
+/// A veth keeps its own: the kernel measures what the guest sends against the MTU of this end, and
+/// drops in silence what would else be answered here and counted.
 fn mtu(port: &Port, device: &Device, before: Option<&PortEntry>, desired: &mut Desired) -> u32 {
     if desired.underlay.is_none() {
         // What guests may use is not known now, which does not make it more.
         return kept(before);
     }
     let wanted = desired.guest_mtus.get(&port.network);
-    let Some(&wanted) = wanted.filter(|_| port.set_mtu) else {
+    let Some(&wanted) = wanted.filter(|_| port.set_mtu && device.kind != DeviceKind::Veth) else {
         return put_back(device, before, desired);
     };
     if wanted < MTU_MIN {

@@ -488,6 +488,16 @@ fn after(now: &Image, wanted: &Desired) -> Image {
 }
 
 #[test]
+fn a_veth_keeps_the_mtu_that_its_guests_frames_are_measured_against() {
+    let (configuration, mut host) = mtu_case(true, true, 1500);
+    host.devices.get_mut(&10).unwrap().kind = DeviceKind::Veth;
+    let wanted = wanted_on(&configuration, &host, &Image::default());
+    assert!(wanted.mtus.is_empty());
+    assert_eq!(wanted.guest_mtus.values().copied().min(), Some(1430));
+    assert_eq!(wanted.image.ports[&10].mtu_before, 0);
+}
+
+#[test]
 fn a_devices_mtu_is_set_kept_and_put_back() {
     let (configuration, host) = mtu_case(true, true, 1500);
     let wanted = wanted_on(&configuration, &host, &Image::default());

@@ -13,6 +13,7 @@ use vnet_common::reason::Reason;
 use vnet_common::rule::Shape;
 use vnet_common::table::flow::FlowKey;
 use vnet_common::wire::ethernet::Ethernet;
+use vnet_common::wire::slow::Slow;
 use vnet_ebpf::frame::heap::HeapFrame;
 use vnet_ebpf::tables::heap::HeapTables;
 use vnet_ebpf::{Outcome, Way, from_port, from_underlay};
@@ -104,7 +105,7 @@ impl Agent {
             network: network.map(|network| network.name.clone()),
             steps: Vec::new(),
             verdict: verdict(result),
-            reason: result.err(),
+            reason: reason(result),
             target: None,
             copies: Vec::new(),
             rule: None,
@@ -218,16 +219,14 @@ impl Agent {
         result: Result<Outcome, Reason>,
         after: &HeapFrame,
     ) {
+        if report.reason == Some(Reason::TooBig) {
+            let network = report.network.as_ref();
+            let mtu = network.and_then(|name| self.desired.guest_mtus.get(name));
+            report.mtu_note =
+                mtu.map(|mtu| format!("guests of this network must use an MTU of {mtu}"));
+        }
         let end = match result {
-            Err(reason) => {
-                if reason == Reason::TooBig {
-                    let network = report.network.as_ref();
-                    let mtu = network.and_then(|name| self.desired.guest_mtus.get(name));
-                    report.mtu_note =
-                        mtu.map(|mtu| format!("guests of this network must use an MTU of {mtu}"));
-                }
-                step("drop", reason.text().to_owned())
-            }
+            Err(reason) => step("drop", reason.text().to_owned()),
             Ok(outcome) => match outcome.way() {
                 Way::Delivered | Way::Joined | Way::Direct => {
                     let name = self.device(outcome.device());
@@ -248,6 +247,13 @@ impl Agent {
                 Way::SlowPath => step("slow path", "up to the agent".to_owned()),
                 Way::Answered => step("echo", "a probe, answered".to_owned()),
                 Way::Passed => step("pass", "left to the host's own stack".to_owned()),
+                Way::TooBig => {
+                    let mtu =
+                        Slow::read_from_prefix(after.bytes()).map_or(0, |(header, _)| header.mtu());
+                    let text = Reason::TooBig.text();
+                    let told = format!("{text}; its sender hears that {mtu} bytes fit");
+                    step("drop", told)
+                }
             },
         };
         report.steps.push(end);
@@ -297,6 +303,14 @@ fn verdict(result: Result<Outcome, Reason>) -> Verdict {
         Ok(Way::SlowPath) => Verdict::SlowPath,
         Ok(Way::Answered) => Verdict::Answered,
         Ok(Way::Passed) => Verdict::Passed,
-        Err(_) => Verdict::Dropped,
+        Ok(Way::TooBig) | Err(_) => Verdict::Dropped,
+    }
+}
+
+/// Why a frame is dropped, if it is.
+fn reason(result: Result<Outcome, Reason>) -> Option<Reason> {
+    match result.map(Outcome::way) {
+        Ok(Way::TooBig) => Some(Reason::TooBig),
+        other => other.err(),
     }
 }

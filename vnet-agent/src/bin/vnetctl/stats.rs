@@ -131,6 +131,7 @@ fn slow_path(agent: &AgentStats) -> String {
         taken,
         flooded,
         copies,
+        too_big_answered,
         slow_path_dropped_by_reason: dropped,
         ..
     } = agent;
@@ -140,6 +141,9 @@ fn slow_path(agent: &AgentStats) -> String {
         exact(*flooded),
         exact(*copies)
     );
+    if *too_big_answered > 0 {
+        text.push_str(&format!("; {} too big, answered", exact(*too_big_answered)));
+    }
     let reasons: Vec<String> = dropped
         .iter()
         .map(|(reason, packets)| format!("{reason} {}", exact(*packets)))
@@ -195,6 +199,9 @@ mod tests {
                 taken: 1_234,
                 flooded: 1_200,
                 copies: 2_400,
+                too_big_answered: 7,
+                too_big_unanswered: 1,
+                probe_replies: 0,
                 slow_path_dropped_by_reason: BTreeMap::from([
                     (Reason::QueueFull, 30),
                     (Reason::NoReceiver, 4),
@@ -212,8 +219,8 @@ agent         0    0 B          0          0          0        0     0    0 B   
 UNDERLAY  RECEIVED    BYTES  ADMITTED  ANSWERED  PASSED  DROPPED  SENT  BYTES  REFUSED
 eth0         12.3M  1.23 GB    99,999         0       0        3  100k  999 B        0
 
-slow path: 1,234 frames taken, 1,200 of them copied to 2,400 targets; dropped: queue-full 30,
-           no-receiver 4
+slow path: 1,234 frames taken, 1,200 of them copied to 2,400 targets; 7 too big, answered; dropped:
+           queue-full 30, no-receiver 4
 ! eth0: the outcomes do not add up to what was received; frames are in flight, or ask again
 ";
         assert_eq!(render(&stats, Some(100)), expected);
