@@ -195,10 +195,10 @@ impl DataPlane {
     }
 }
 
-/// Pins a program, in place of another.
+/// Pins a program, in place of another. (A bpf file system takes no dots in names.)
 fn pin_program(tc: &mut SchedClassifier, pin: &Path) -> Result<(), DataPlaneError> {
     let mut new = pin.as_os_str().to_owned();
-    new.push(".new");
+    new.push("-new");
     let new = PathBuf::from(new);
     remove_file(&new)?;
     let fail = |source| DataPlaneError::Pin {
