@@ -552,12 +552,15 @@ fn settle(context: *mut __sk_buff, pending: usize) -> Result<(), Reason> {
         return frame.settle_segments(headers, &inner);
     }
     let length = frame.length();
-    let is_short = length < LEFT_BYTES_MIN.wrapping_add(Ethernet::BYTES as u32);
+    let flags = decap_flags(inner.ethertype);
+    // Less than an IP header must not be left (of the outer version, before Linux 6.3). Only then is
+    // it made longer for a while: the kernel does that to no frame that was in a tunnel's segments.
+    let is_short = frame.cut(headers, flags).is_err();
     if is_short {
         let longer = frame.raw_length().wrapping_add(LEFT_BYTES_MIN);
         frame.set_raw_length(longer).ok_or(Reason::NoHeadroom)?;
+        frame.cut(headers, flags)?;
     }
-    frame.cut(headers, decap_flags(inner.ethertype))?;
     frame
         .write_inner(0, &inner, &Tags::NONE)
         .ok_or(Reason::Runt)?;

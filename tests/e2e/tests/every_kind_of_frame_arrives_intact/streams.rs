@@ -4,7 +4,7 @@
 //! more inside of a VXLAN tunnel of their own, whose frames are tunnels in a tunnel.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
@@ -26,6 +26,9 @@ const ADDRESSES: [(&str, &str); 3] = [
     ("TCP over IPv6", "[fd00:7::2]:5201"),
     ("TCP over the guests' own VXLAN", "172.16.0.2:5201"),
 ];
+
+/// Beyond what any header's length could hide.
+const DATAGRAM_BYTES_MAX: u8 = 40;
 
 struct Site {
     _agent: Agent,
@@ -66,6 +69,8 @@ pub fn run(lab: &Lab, setup: &Setup) -> Result<()> {
     for site in &sites {
         ask::until_healthy(&site.host)?;
     }
+    // What guests said before there was a link is not at issue.
+    let before: Vec<u64> = sites.iter().map(lost).collect::<Result<_>>()?;
     let [one, two] = sites.as_slice() else {
         unreachable!("two sites")
     };
@@ -73,17 +78,33 @@ pub fn run(lab: &Lab, setup: &Setup) -> Result<()> {
         connect(&one.guest, &two.guest, address)
             .with_context(|| format!("{name}/remote/{}", setup.doors.name))?;
     }
-    for site in &sites {
-        let stats = books::settled(&site.host)?;
-        for (name, ledger) in books::all(&stats) {
-            ensure!(
-                ledger.dropped + ledger.refused == 0,
-                "{name} of {}: {ledger:?}",
-                site.host.name()
-            );
-        }
+    for (own, other) in [
+        ("192.168.7.1:0", "192.168.7.2:5300"),
+        ("[fd00:7::1]:0", "[fd00:7::2]:5300"),
+    ] {
+        short_datagrams(&one.guest, &two.guest, own, other)
+            .with_context(|| format!("short datagrams to {other}/{}", setup.doors.name))?;
+    }
+    for (site, before) in sites.iter().zip(before) {
+        let lost = lost(site)? - before;
+        let name = site.host.name();
+        ensure!(
+            lost == 0,
+            "{lost} frames were lost at {name}: {:?}",
+            books::settled(&site.host)?
+        );
     }
     Ok(())
+}
+
+/// Frames that were dropped or refused, of all books of a host.
+fn lost(site: &Site) -> Result<u64> {
+    let stats = books::settled(&site.host)?;
+    let ledgers = books::all(&stats);
+    Ok(ledgers
+        .iter()
+        .map(|(_, ledger)| ledger.dropped + ledger.refused)
+        .sum())
 }
 
 fn make_tunnel(guest: &NamespaceGuest, own: u8, other: u8) -> Result<()> {
@@ -112,20 +133,52 @@ fn settings(own: u8, setup: &Setup) -> Settings {
         .flood()
 }
 
+/// Sends datagrams of no bytes and more, which make the shortest packets that IP stacks send, unpadded
+/// and, on a veth, still marked as a tunnel's when they come out of ours.
+fn short_datagrams(
+    from: &NamespaceGuest,
+    to: &NamespaceGuest,
+    own: &str,
+    other: &str,
+) -> Result<()> {
+    let receiver = to.inside(|| UdpSocket::bind(other))??;
+    let sender = from.inside(|| UdpSocket::bind(own))??;
+    receiver.set_read_timeout(Some(LIMIT))?;
+    let data: Vec<u8> = (1..=DATAGRAM_BYTES_MAX).collect();
+    for length in 0..=data.len() {
+        let sent = data.get(..length).unwrap_or_default();
+        sender.send_to(sent, other)?;
+        let mut buffer = [0; 100];
+        let came = receiver.recv(&mut buffer);
+        let came = came.with_context(|| format!("{length} bytes"))?;
+        ensure!(
+            buffer.get(..came) == Some(sent),
+            "{length} bytes became {came}"
+        );
+    }
+    Ok(())
+}
+
 /// Sends a stream from one guest to the other, which says how much came and that it is right.
 fn connect(from: &NamespaceGuest, to: &NamespaceGuest, address: &str) -> Result<()> {
     let listener = to.inside(|| TcpListener::bind(address))??;
     let data: Vec<u8> = (0..STREAM_BYTES).map(|at| (at * 31 % 251) as u8).collect();
     thread::scope(|scope| {
         let receiver = scope.spawn(|| -> Result<Vec<u8>> {
-            let (mut stream, _) = listener.accept()?;
+            listener.set_nonblocking(true)?;
+            let accept = || Ok(listener.accept().ok());
+            let (mut stream, _) = lab::try_eventually("a connection comes", accept)?;
+            stream.set_nonblocking(false)?;
             stream.set_read_timeout(Some(LIMIT))?;
             let mut received = Vec::new();
             stream.read_to_end(&mut received)?;
             Ok(received)
         });
         let sent = from.inside(|| -> Result<()> {
-            let mut stream = TcpStream::connect_timeout(&address.parse()?, LIMIT)?;
+            let address = address.parse()?;
+            // A guest that asked for its neighbour before there was a link has given it up for now.
+            let connect = || Ok(TcpStream::connect_timeout(&address, LIMIT).ok());
+            let mut stream = lab::try_eventually("the other guest is reached", connect)?;
             stream.set_write_timeout(Some(LIMIT))?;
             stream.write_all(&data)?;
             Ok(())
