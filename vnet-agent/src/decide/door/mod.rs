@@ -102,9 +102,13 @@ fn port_pick(facts: &PortFacts<'_>, deaf: Option<&Device>, wire: Option<Door>) -
     let mut pick = port_door(facts, deaf);
     let device = facts.device;
     let is_tc = pick.door == Door::Tc;
-    // What XDP on the underlay cannot redirect at once has to be passed up in any case.
     let pays = is_tc && device.abilities.segments && !facts.mix.gets_small();
-    pick.joins = wire == Some(Door::Xdp) && (pays || !takes_redirects(device));
+    // Where the kernel does not say, who forces XDP has seen to the device's other end.
+    let is_vouched_for =
+        facts.choice == DoorChoice::Xdp && device.abilities.takes_redirects.is_none();
+    // What XDP on the underlay cannot redirect at once has to be passed up in any case.
+    let is_deaf = !takes_redirects(device) && !is_vouched_for;
+    pick.joins = wire == Some(Door::Xdp) && (pays || is_deaf);
     pick.direct = is_tc && device.kind == DeviceKind::Veth && device.abilities.is_elsewhere;
     pick
 }
