@@ -30,3 +30,12 @@ pub const SERVICE_VLAN: [u8; 2] = [0x88, 0xa8];
 /// IEEE's "local experimental ethertype 1" (802-2014, section 9.2.4): never leaves a host or a
 /// link of ours.
 pub const LOCAL: [u8; 2] = [0x88, 0xb5];
+
+/// Bytes of a VLAN tag, its type included.
+pub const TAG_BYTES: usize = 4;
+
+/// Whether a VLAN tag follows.
+#[inline(always)]
+pub const fn is_tag(ethertype: [u8; 2]) -> bool {
+    matches!(ethertype, VLAN | SERVICE_VLAN)
+}

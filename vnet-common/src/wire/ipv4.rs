@@ -34,7 +34,9 @@ header! {
     }
 }
 
-/// UDP follows.
+/// TCP follows; of IPv6 too.
+pub const TCP: u8 = 6;
+/// UDP follows; of IPv6 too.
 pub const UDP: u8 = 17;
 /// Do not fragment.
 pub const DONT_FRAGMENT: [u8; 2] = [0x40, 0x00];

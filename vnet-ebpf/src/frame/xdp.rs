@@ -10,14 +10,13 @@ use vnet_common::reason::Reason;
 use vnet_common::wire::handover::Handover;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::packet::{pointer_field, put};
+use super::packet::{Bytes, pointer_field};
 use super::{Door, Frame};
 
 /// A frame that an XDP program was called for.
 pub struct XdpFrame {
     context: *mut xdp_md,
-    start: usize,
-    end: usize,
+    bytes: Bytes,
 }
 
 impl XdpFrame {
@@ -31,16 +30,14 @@ impl XdpFrame {
     pub unsafe fn new(context: *mut xdp_md) -> Self {
         Self {
             context,
-            start: pointer_field!(context, "0"),
-            end: pointer_field!(context, "4"),
+            bytes: bytes(context),
         }
     }
 
     /// After the bytes have moved: every earlier pointer is void.
     #[inline(always)]
     fn moved(&mut self) {
-        self.start = pointer_field!(self.context, "0");
-        self.end = pointer_field!(self.context, "4");
+        self.bytes = bytes(self.context);
     }
 
     /// What is written in front of the frame, if anything is: by a test run, or by a program on the
@@ -49,11 +46,8 @@ impl XdpFrame {
     #[inline(always)]
     pub fn handover(&self) -> Option<Handover> {
         let metadata = pointer_field!(self.context, "8");
-        if metadata.wrapping_add(Handover::BYTES) > self.start {
-            return None;
-        }
-        // SAFETY: all of it lies before the frame; every pattern of bytes is a `Handover`.
-        Some(unsafe { (metadata as *const Handover).read_unaligned() })
+        // SAFETY: it is `data_meta`, and the bytes have not moved.
+        unsafe { self.bytes.handover(metadata) }
     }
 
     /// Writes this in front of the frame, for the next program of its device; nothing where the
@@ -67,23 +61,17 @@ impl XdpFrame {
         }
         self.moved();
         let metadata = pointer_field!(self.context, "8");
-        if metadata.wrapping_add(Handover::BYTES) > self.start {
-            return None;
-        }
-        // SAFETY: all of it lies before the frame.
-        unsafe { put(metadata as *mut Handover, handover) };
-        Some(())
+        // SAFETY: it is `data_meta`, and the bytes have not moved since.
+        unsafe { self.bytes.hand_over(metadata, handover) }
     }
+}
 
-    /// A pointer to a `T` at this offset, all of it inside the frame.
-    #[inline(always)]
-    fn at<T>(&self, offset: usize) -> Option<*mut T> {
-        let start = self.start.wrapping_add(offset);
-        if start.wrapping_add(size_of::<T>()) > self.end {
-            return None;
-        }
-        Some(start as *mut T)
-    }
+/// The bytes as the kernel shows them now.
+#[inline(always)]
+fn bytes(context: *mut xdp_md) -> Bytes {
+    let (start, end) = (pointer_field!(context, "0"), pointer_field!(context, "4"));
+    // SAFETY: they are `data` and `data_end`.
+    unsafe { Bytes::new(start, end) }
 }
 
 impl Frame for XdpFrame {
@@ -97,22 +85,17 @@ impl Frame for XdpFrame {
 
     #[inline(always)]
     fn length(&self) -> u32 {
-        self.end.wrapping_sub(self.start) as u32
+        self.bytes.length()
     }
 
     #[inline(always)]
     fn read<T: FromBytes + Copy>(&self, offset: usize) -> Option<T> {
-        let pointer = self.at::<T>(offset)?;
-        // SAFETY: `at` checked the bounds; every pattern of bytes is a `T` (FromBytes).
-        Some(unsafe { pointer.read_unaligned() })
+        self.bytes.read(offset)
     }
 
     #[inline(always)]
     fn write<T: IntoBytes + Immutable + Copy>(&mut self, offset: usize, value: &T) -> Option<()> {
-        let to = self.at::<T>(offset)?;
-        // SAFETY: `at` checked the bounds.
-        unsafe { put(to, value) };
-        Some(())
+        self.bytes.write(offset, value)
     }
 
     #[inline(always)]

@@ -7,10 +7,8 @@ use vnet_common::wire::udp::Udp;
 
 use crate::frame::Frame;
 
-const TCP: u8 = 6;
 /// Where TCP says how long its header is, in words, in the high half (RFC 9293, section 3.1).
 const TCP_WORDS_AT: usize = 12;
-const TAG_BYTES: usize = 4;
 /// Tags that are looked behind.
 const TAGS_MAX: usize = 2;
 
@@ -35,11 +33,11 @@ fn headers_bytes<F: Frame>(frame: &F) -> Option<usize> {
     let mut at = Ethernet::BYTES;
     let mut ethertype: [u8; 2] = frame.read(12)?;
     for _ in 0..TAGS_MAX {
-        if !matches!(ethertype, ethernet::VLAN | ethernet::SERVICE_VLAN) {
+        if !ethernet::is_tag(ethertype) {
             break;
         }
         ethertype = frame.read(at.wrapping_add(2))?;
-        at = at.wrapping_add(TAG_BYTES);
+        at = at.wrapping_add(ethernet::TAG_BYTES);
     }
     let (protocol, transport_at) = match ethertype {
         ethernet::IPV4 => {
@@ -54,7 +52,7 @@ fn headers_bytes<F: Frame>(frame: &F) -> Option<usize> {
         _ => return None,
     };
     match protocol {
-        TCP => {
+        ipv4::TCP => {
             let words: u8 = frame.read(transport_at.wrapping_add(TCP_WORDS_AT))?;
             let words = usize::from(words.wrapping_shr(4));
             Some(transport_at.wrapping_add(words.wrapping_mul(4)))

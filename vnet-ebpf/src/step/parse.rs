@@ -36,10 +36,6 @@ pub fn ethernet<F: Frame>(frame: &F) -> Result<Parsed, Reason> {
     })
 }
 
-/// TCP's and UDP's protocol numbers: both begin with their ports.
-const TCP: u8 = 6;
-const UDP: u8 = 17;
-
 /// A mixture of what tells the frame's flow apart: addresses and ports where it carries IP, else
 /// the Ethernet header alone. Fragments leave the ports out, so that all go the same way.
 #[inline(always)]
@@ -76,7 +72,7 @@ fn of_ipv4<F: Frame>(frame: &F, at: usize) -> Option<Entropy> {
     let mixed = Entropy::new()
         .with(u32::from_ne_bytes(header.source))
         .with(u32::from_ne_bytes(header.destination));
-    let has_ports = matches!(header.protocol, TCP | ipv4::UDP)
+    let has_ports = begins_with_ports(header.protocol)
         && header.version_and_words == Ipv4::PLAIN
         && !header.is_fragment();
     Some(mix_ports(
@@ -100,7 +96,7 @@ fn of_ipv6<F: Frame>(frame: &F, at: usize) -> Option<Entropy> {
         .with(d0 ^ d1)
         .with(d2)
         .with(d3);
-    let has_ports = matches!(header.next_header, TCP | UDP);
+    let has_ports = begins_with_ports(header.next_header);
     Some(mix_ports(
         frame,
         mixed,
@@ -108,6 +104,12 @@ fn of_ipv6<F: Frame>(frame: &F, at: usize) -> Option<Entropy> {
         has_ports,
         at.wrapping_add(Ipv6::BYTES),
     ))
+}
+
+/// Whether the protocol's header begins with two ports.
+#[inline(always)]
+const fn begins_with_ports(protocol: u8) -> bool {
+    matches!(protocol, ipv4::TCP | ipv4::UDP)
 }
 
 #[inline(always)]

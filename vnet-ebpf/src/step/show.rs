@@ -13,7 +13,6 @@ use vnet_common::wire::udp::Udp;
 use super::parse::Parsed;
 use crate::frame::Frame;
 
-const TCP: u8 = 6;
 /// Where TCP's checksum is (RFC 9293, section 3.1).
 const TCP_CHECKSUM_AT: usize = 16;
 
@@ -72,7 +71,7 @@ fn is_unfinished<F: Frame>(
     addresses: u32,
 ) -> Option<bool> {
     let place = match protocol {
-        TCP => TCP_CHECKSUM_AT,
+        ipv4::TCP => TCP_CHECKSUM_AT,
         ipv4::UDP => offset_of!(Udp, checksum),
         _ => return None,
     };

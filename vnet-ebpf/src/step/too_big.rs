@@ -21,8 +21,6 @@ use crate::frame::Frame;
 use crate::tables::Tables;
 use crate::{Outcome, Way};
 
-const TAG_BYTES: usize = 4;
-
 /// What the agent gets of the frame: an Ethernet header, a tag, and as much as an ICMPv6 error of
 /// 1280 bytes quotes (RFC 4443, section 2.4 (c)).
 pub const BEGINNING_BYTES: u32 = 14 + 4 + 1280 - 40 - 8;
@@ -89,7 +87,7 @@ fn beginning_to_agent<F: Frame, T: Tables>(
 ) -> Option<Outcome> {
     // A device takes a tag beyond its MTU, a link does not.
     let bytes_max = match noted.action.kind() {
-        Kind::Deliver => noted.bytes_max.saturating_sub(TAG_BYTES as u32),
+        Kind::Deliver => noted.bytes_max.saturating_sub(ethernet::TAG_BYTES as u32),
         _ => tables.link(LinkId(noted.action.target()))?.frame_bytes_max,
     };
     if !may_be_told(tables, noted.origin) {
