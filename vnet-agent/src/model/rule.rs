@@ -76,6 +76,8 @@ pub enum RuleOrigin {
     /// A client of the API.
     #[default]
     Api,
+    /// The proxy: it is in this host's part of the topology.
+    Proxy,
     /// The agent, because the address belongs to a port of this host. Such rules are the oldest
     /// among equals: anyone else's takes their place.
     Port,

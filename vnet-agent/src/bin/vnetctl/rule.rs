@@ -185,6 +185,7 @@ pub const fn origin(origin: RuleOrigin) -> &'static str {
     match origin {
         RuleOrigin::File => "file",
         RuleOrigin::Api => "api",
+        RuleOrigin::Proxy => "proxy",
         RuleOrigin::Port => "port",
     }
 }
