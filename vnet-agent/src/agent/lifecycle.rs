@@ -10,8 +10,10 @@ use std::time::{Instant, SystemTime};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use super::doors::Doors;
@@ -20,7 +22,7 @@ use super::tap::OwnTap;
 use super::{Agent, Inputs, namespace, secret};
 use crate::act::reconcile::Desired;
 use crate::act::reconcile::runtime::Reconciler;
-use crate::api::{ASKS_WAITING_MAX, http, socket};
+use crate::api::{ASKS_WAITING_MAX, Request, http, socket};
 use crate::dataplane::events::Events;
 use crate::dataplane::{DataPlane, pin};
 use crate::model::Configuration;
@@ -226,6 +228,7 @@ impl Agent {
         let (listener, _socket_file) =
             socket::listen_on(&socket, self.settings.socket_group.as_deref())?;
         let (asks, requests) = mpsc::channel(ASKS_WAITING_MAX);
+        let metrics = self.serve_metrics(asks.clone()).await?;
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let api = tokio::spawn(http::serve(listener, asks, async move {
             // Either way it is time to stop.
@@ -254,9 +257,27 @@ impl Agent {
         notifier.stopping();
         info!("stopping; the data plane forwards on (`vnet-agent teardown` removes it)");
         self.tap = OwnTap::default();
+        if let Some(metrics) = metrics {
+            metrics.abort();
+        }
         drop(stop);
         let _ = api.await;
         outcome
+    }
+
+    /// Lets Prometheus in where the settings say so. May be aborted at any moment.
+    async fn serve_metrics(&self, asks: mpsc::Sender<Request>) -> Result<Option<JoinHandle<()>>> {
+        let Some(address) = self.settings.metrics else {
+            return Ok(None);
+        };
+        let listener = TcpListener::bind(address).await.with_context(|| {
+            format!("listening on {address} for readers of metrics (`metrics` under [agent])")
+        })?;
+        info!(%address, "GET /metrics is served to whoever can reach it");
+        let never = pending();
+        Ok(Some(tokio::spawn(http::serve_metrics(
+            listener, asks, never,
+        ))))
     }
 
     /// Reads the settings file again. What is wrong with it is said, and nothing changes.

@@ -1,35 +1,37 @@
-//! How do connections to the agent's socket become HTTP?
+//! How do connections become HTTP?
 //!
-//! Input: connections from whoever may use the socket. Output: requests to the paths of the API,
-//! bounded in time and number. One request a connection: a socket on the same host is cheap to
-//! open, and an idle client holds nothing.
+//! Input: connections from whoever may use the agent's socket, or may read its metrics over TCP.
+//! Output: requests to the paths of the API, bounded in time and number. One request a connection:
+//! one is cheap to open on the same host, and an idle client holds nothing.
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::serve::Listener;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::Request;
-use super::route::{Asker, router};
+use super::route::{Asker, metrics_router, router};
 
 /// Connections served at one time; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 64;
+/// The same for readers of metrics, of which there are few.
+const SCRAPERS_MAX: usize = 4;
 /// For the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// For a connection as a whole, the reading of the answer included.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 /// For connections to finish when the agent stops.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
-/// Until connections are accepted again after the kernel refused one.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// Serves the API until `shutdown` is ready; connections that are busy then get two seconds.
 ///
@@ -41,31 +43,46 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let router = router(asks);
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let of = move |stream: &UnixStream| router.clone().layer(Extension(Asker::of(stream)));
+    serve_accepted(listener, of, CONNECTIONS_MAX, shutdown).await;
+}
+
+/// Serves `GET /metrics` and nothing else, with the same bounds, to whoever can reach `listener`.
+pub async fn serve_metrics(
+    listener: TcpListener,
+    asks: mpsc::Sender<Request>,
+    shutdown: impl Future<Output = ()>,
+) {
+    let router = metrics_router(asks);
+    serve_accepted(listener, move |_| router.clone(), SCRAPERS_MAX, shutdown).await;
+}
+
+async fn serve_accepted<L: Listener>(
+    mut listener: L,
+    router_for: impl Fn(&L::Io) -> Router,
+    connections_max: usize,
+    shutdown: impl Future<Output = ()>,
+) {
+    let room = Arc::new(Semaphore::new(connections_max));
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
     loop {
         let accepted = async {
             // The semaphore is never closed, and its permits end with their connections.
             let permit = Arc::clone(&room).acquire_owned().await;
+            // What the kernel refuses is logged, and tried again after a second.
             (listener.accept().await, permit)
         };
         tokio::select! {
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => {}
-            (accepted, permit) = accepted => match accepted {
-                Ok((stream, _)) => {
-                    let router = router.clone();
-                    connections.spawn(async move {
-                        let _permit = permit;
-                        serve_one(stream, router).await;
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection on the agent's socket");
-                    sleep(ACCEPT_RETRY).await;
-                }
-            },
+            ((stream, _), permit) = accepted => {
+                let router = router_for(&stream);
+                connections.spawn(async move {
+                    let _permit = permit;
+                    serve_one(stream, router).await;
+                });
+            }
         }
     }
     drop(listener);
@@ -75,16 +92,15 @@ pub async fn serve(
     .await;
 }
 
-async fn serve_one(stream: UnixStream, router: Router) {
-    let service = TowerToHyperService::new(router.layer(axum::Extension(Asker::of(&stream))));
+async fn serve_one(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router) {
     let connection = http1::Builder::new()
         .keep_alive(false)
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     match timeout(CONNECTION_TIMEOUT, connection).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "a connection on the agent's socket broke"),
-        Err(_) => tracing::debug!("a connection on the agent's socket took too long"),
+        Ok(Err(error)) => tracing::debug!(%error, "a connection broke"),
+        Err(_) => tracing::debug!("a connection took too long"),
     }
 }

@@ -18,6 +18,7 @@ pub mod change;
 pub mod count;
 pub mod http;
 pub mod inventory;
+pub mod metrics;
 pub mod place;
 pub mod refusal;
 mod route;

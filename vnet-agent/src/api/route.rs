@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use vnet_common::rule::{Destination, Source};
 
+use super::metrics::{self, Scrape};
 use super::{
     Answer, Ask, BODY_BYTES_MAX, ChangeOutcome, FLOWS_LIMIT_DEFAULT, FLOWS_LIMIT_MAX, FlowSort,
     NewLink, NewRule, Refusal, RefusalKind, Request, TraceRequest,
@@ -59,7 +60,11 @@ const ROUTES: &[Route] = &[
     route("GET", "/v1/drops", "?all=true"),
     route("POST", "/v1/trace", ""),
     route("GET", "/v1/configuration", ""),
+    route("GET", METRICS, ""),
 ];
+
+/// Where Prometheus looks unless told otherwise.
+const METRICS: &str = "/metrics";
 
 /// Who is at the other end, for the log.
 #[derive(Clone, Copy, Default)]
@@ -108,8 +113,23 @@ pub fn router(asks: mpsc::Sender<Request>) -> Router {
         .route("/v1/drops", get(list_drops))
         .route("/v1/trace", post(trace))
         .route("/v1/configuration", simple(|| Ask::Configuration))
+        .route(METRICS, get(scrape))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
+        .with_state(asks)
+}
+
+/// For whoever may read numbers and nothing else.
+pub fn metrics_router(asks: mpsc::Sender<Request>) -> Router {
+    let elsewhere = async |uri: Uri| {
+        Fault::from(
+            Refusal::not_found(format!("there is no path {}", uri.path()))
+                .cure(format!("the only path here is GET {METRICS}")),
+        )
+    };
+    Router::new()
+        .route(METRICS, get(scrape))
+        .fallback(elsewhere)
         .with_state(asks)
 }
 
@@ -238,6 +258,31 @@ async fn list_drops(State(asks): Asks, query: Parameters<DropsQuery>) -> Result<
 async fn trace(State(asks): Asks, body: Body) -> Result<Reply, Fault> {
     let request = read::<TraceRequest>(body).await?;
     answer(asks, Ask::Trace(request)).await
+}
+
+/// What Prometheus reads: three answers, taken one after the other.
+async fn scrape(State(asks): Asks, query: Parameters<NoQuery>) -> Result<Response, Fault> {
+    query?;
+    let Answer::Status(status) = answer(asks.clone(), Ask::Status).await?.0 else {
+        return Err(unfitting());
+    };
+    let Answer::Stats(stats) = answer(asks.clone(), Ask::Stats).await?.0 else {
+        return Err(unfitting());
+    };
+    let Answer::Links(links) = answer(asks, Ask::Links).await?.0 else {
+        return Err(unfitting());
+    };
+    let scrape = Scrape {
+        status: *status,
+        stats: *stats,
+        links,
+    };
+    let text = metrics::text(scrape).map_err(|_| unfitting())?;
+    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
+}
+
+fn unfitting() -> Fault {
+    Refusal::internal("the agent's answer does not fit the question").into()
 }
 
 async fn unknown_path(uri: Uri) -> Fault {

@@ -1,5 +1,6 @@
 //! What does the file say about the agent itself? Section `[agent]`.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -17,6 +18,8 @@ pub struct AgentSettings {
     pub socket: PathBuf,
     /// Whose members may use the socket, besides root.
     pub socket_group: Option<String>,
+    /// Where Prometheus may read `/metrics` over TCP, without a key; nobody else is served there.
+    pub metrics: Option<SocketAddr>,
     /// Where the data plane is pinned; on a bpf file system.
     pub pin_directory: PathBuf,
     /// Where the agent keeps what changed at run time.
@@ -37,6 +40,7 @@ impl Default for AgentSettings {
             name: host_name(),
             socket: "/run/vnet/agent.sock".into(),
             socket_group: None,
+            metrics: None,
             pin_directory: "/sys/fs/bpf/vnet".into(),
             state_directory: "/var/lib/vnet".into(),
             slow_path_device: "vnet-slow".to_owned(),
@@ -62,6 +66,7 @@ pub(super) fn read(document: &DeTable<'_>, reader: &mut Reader) -> AgentSettings
         "name",
         "socket",
         "socket_group",
+        "metrics",
         "pin_directory",
         "state_directory",
         "slow_path_device",
@@ -77,6 +82,7 @@ pub(super) fn read(document: &DeTable<'_>, reader: &mut Reader) -> AgentSettings
     let socket_group = reader.read(section, "socket_group", |value| {
         plain_name(text(value, "\"vnet\"")?, "a group's name").map(Some)
     });
+    let metrics = reader.read(section, "metrics", socket_address);
     let count_refused = reader.read(section, "count_refused", truth);
     let device = reader.read(section, "slow_path_device", |value| {
         text(value, "\"vnet-slow\"").map(str::to_owned)
@@ -85,6 +91,7 @@ pub(super) fn read(document: &DeTable<'_>, reader: &mut Reader) -> AgentSettings
         name: name.or(default.name),
         socket: path(reader, section, "socket", default.socket, SOCKET_BYTES_MAX),
         socket_group: socket_group.or(None),
+        metrics: metrics.or(None),
         pin_directory: path(
             reader,
             section,
@@ -101,6 +108,18 @@ pub(super) fn read(document: &DeTable<'_>, reader: &mut Reader) -> AgentSettings
         ),
         slow_path_device: device.or(default.slow_path_device),
         count_refused: count_refused.or(default.count_refused),
+    }
+}
+
+fn socket_address(value: &DeValue<'_>) -> Result<Option<SocketAddr>, Wrong> {
+    let text = text(value, "\"127.0.0.1:9472\"")?;
+    match text.parse() {
+        Ok(address) => Ok(Some(address)),
+        Err(_) => Err(Wrong {
+            message: format!("{text:?} is no address with a port"),
+            cure: "write an IP address and a port, such as \"127.0.0.1:9472\" or \"[::1]:9472\""
+                .to_owned(),
+        }),
     }
 }
 

@@ -192,6 +192,9 @@ impl fmt::Display for Summary {
         };
         writeln!(f, "  agent      {}", agent.name)?;
         writeln!(f, "  socket     {} ({group})", agent.socket.display())?;
+        if let Some(address) = agent.metrics {
+            writeln!(f, "  metrics    {address}, for whoever can reach it")?;
+        }
         writeln!(f, "  pins       {}", agent.pin_directory.display())?;
         writeln!(f, "  state      {}", agent.state_directory.display())?;
         writeln!(f, "  slow path  {}", agent.slow_path_device)?;

@@ -52,6 +52,7 @@ const FULL: &str = r#"
 name = "host-one"
 socket = "/run/vnet/other.sock"
 socket_group = "vnet"
+metrics = "[::1]:9472"
 pin_directory = "/sys/fs/bpf/other"
 state_directory = "/var/lib/other"
 slow_path_device = "other-slow"
@@ -134,6 +135,7 @@ fn a_file_that_says_everything_is_understood() {
         name: "host-one".into(),
         socket: "/run/vnet/other.sock".into(),
         socket_group: Some("vnet".into()),
+        metrics: Some("[::1]:9472".parse().unwrap()),
         pin_directory: "/sys/fs/bpf/other".into(),
         state_directory: "/var/lib/other".into(),
         slow_path_device: "other-slow".into(),
@@ -274,6 +276,7 @@ fn a_right_file_is_summed_up_with_its_effective_values() {
 /etc/vnet/agent.toml: ok
   agent      host-one
   socket     /run/vnet/other.sock (group vnet)
+  metrics    [::1]:9472, for whoever can reach it
   pins       /sys/fs/bpf/other
   state      /var/lib/other
   slow path  other-slow

@@ -7,5 +7,6 @@
 
 mod bounds;
 mod fake_agent;
+mod metrics;
 mod requests;
 mod vnetctl;
