@@ -1,29 +1,11 @@
-//! What must change to get from one configuration to another?
+//! What must change to get from one list to another?
 //!
-//! Input: two configurations. Output: changes as values, which logs print and `apply` carries out.
-//! The order among networks, ports, links and rules counts (it is the age of rules and the rank of
-//! patterns), so a change says after which entry its own comes. In which order changes reach the
-//! kernel is not decided here.
+//! Input: two lists of entries that a key tells apart. Output: edits as values. The order of a list
+//! counts (it is the age of rules), so an edit says after which entry its own comes. What the lists
+//! are of, and in which order edits are carried out, is decided elsewhere.
 
 use std::collections::BTreeMap;
 use std::fmt;
-
-use vnet_common::rule::{Destination, Source};
-
-use super::configuration::{Limits, Underlay};
-use super::{Configuration, DeviceMatch, Link, Network, Port, Rule};
-
-/// One difference between two configurations.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is a change of the part of its name")]
-pub enum Change {
-    Underlay { from: Underlay, to: Underlay },
-    Limits { from: Limits, to: Limits },
-    Network(Edit<Network>),
-    Port(Edit<Port>),
-    Link(Edit<Link>),
-    Rule(Edit<Rule>),
-}
 
 /// What happens to one entry of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +37,7 @@ pub enum Edit<E: Entry> {
     },
 }
 
-/// What lists of a configuration consist of: entries that a key tells apart.
+/// What lists consist of: entries that a key tells apart.
 pub trait Entry: Clone + Eq + fmt::Debug {
     /// What makes an entry the same entry.
     type Key: Clone + Ord + fmt::Debug;
@@ -64,79 +46,10 @@ pub trait Entry: Clone + Eq + fmt::Debug {
     fn key(&self) -> Self::Key;
 }
 
-impl Entry for Network {
-    type Key = String;
-
-    fn key(&self) -> String {
-        self.name.clone()
-    }
-}
-
-impl Entry for Port {
-    type Key = DeviceMatch;
-
-    fn key(&self) -> DeviceMatch {
-        self.device.clone()
-    }
-}
-
-impl Entry for Link {
-    type Key = String;
-
-    fn key(&self) -> String {
-        self.name.clone()
-    }
-}
-
-impl Entry for Rule {
-    type Key = (String, Source, Destination);
-
-    fn key(&self) -> Self::Key {
-        (self.network.clone(), self.source, self.destination)
-    }
-}
-
-/// The changes that make `from` into `to`: fewest moves, nothing where they are equal.
+/// The edits that make `from` into `to`: fewest moves, nothing where they are equal.
 ///
-/// Both must be valid; where a list has two entries with one key, only the last of them counts.
-pub fn diff(from: &Configuration, to: &Configuration) -> Vec<Change> {
-    let mut changes = Vec::new();
-    if from.underlay != to.underlay {
-        let (from, to) = (from.underlay.clone(), to.underlay.clone());
-        changes.push(Change::Underlay { from, to });
-    }
-    if from.limits != to.limits {
-        changes.push(Change::Limits {
-            from: from.limits,
-            to: to.limits,
-        });
-    }
-    changes.extend(
-        edits(&from.networks, &to.networks)
-            .into_iter()
-            .map(Change::Network),
-    );
-    changes.extend(edits(&from.ports, &to.ports).into_iter().map(Change::Port));
-    changes.extend(edits(&from.links, &to.links).into_iter().map(Change::Link));
-    changes.extend(edits(&from.rules, &to.rules).into_iter().map(Change::Rule));
-    changes
-}
-
-/// Carries out changes, in their order. A change of something that is not there changes nothing.
-pub fn apply(configuration: &mut Configuration, changes: &[Change]) {
-    for change in changes {
-        match change {
-            Change::Underlay { to, .. } => configuration.underlay = to.clone(),
-            Change::Limits { to, .. } => configuration.limits = *to,
-            Change::Network(edit) => apply_edit(&mut configuration.networks, edit),
-            Change::Port(edit) => apply_edit(&mut configuration.ports, edit),
-            Change::Link(edit) => apply_edit(&mut configuration.links, edit),
-            Change::Rule(edit) => apply_edit(&mut configuration.rules, edit),
-        }
-    }
-}
-
-fn edits<E: Entry>(from: &[E], to: &[E]) -> Vec<Edit<E>> {
+/// Where a list has two entries with one key, only the last of them counts.
+pub fn edits<E: Entry>(from: &[E], to: &[E]) -> Vec<Edit<E>> {
     let old: BTreeMap<E::Key, usize> = from
         .iter()
         .enumerate()
@@ -219,7 +132,8 @@ fn longest_rising(numbers: &[Option<usize>]) -> Vec<bool> {
     stays
 }
 
-fn apply_edit<E: Entry>(list: &mut Vec<E>, edit: &Edit<E>) {
+/// Carries out an edit. One of something that is not there changes nothing.
+pub fn apply<E: Entry>(list: &mut Vec<E>, edit: &Edit<E>) {
     let place_of = |list: &[E], key: &E::Key| list.iter().position(|entry| entry.key() == *key);
     let insert = |list: &mut Vec<E>, entry: &E, after: &Option<E::Key>| {
         let place = match after {
@@ -248,30 +162,11 @@ fn apply_edit<E: Entry>(list: &mut Vec<E>, edit: &Edit<E>) {
     }
 }
 
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Underlay { from, to } => write!(f, "~ underlay {from} becomes {to}"),
-            Self::Limits { from, to } => write!(f, "~ limits {from} become {to}"),
-            Self::Network(edit) => line(f, "network", edit),
-            Self::Port(edit) => line(f, "port", edit),
-            Self::Link(edit) => {
-                line(f, "link", edit)?;
-                match edit {
-                    Edit::Change { from, to } | Edit::Move { from, to, .. }
-                        if from.cookie != to.cookie =>
-                    {
-                        f.write_str(" (another cookie)")
-                    }
-                    _ => Ok(()),
-                }
-            }
-            Self::Rule(edit) => line(f, "rule", edit),
-        }
-    }
-}
-
-fn line<E: Entry + fmt::Display>(
+/// An edit as a line: `+`, `-` or `~`, and what it is about.
+///
+/// # Errors
+/// As the formatter says.
+pub fn line<E: Entry + fmt::Display>(
     f: &mut fmt::Formatter<'_>,
     noun: &str,
     edit: &Edit<E>,
@@ -289,63 +184,51 @@ fn line<E: Entry + fmt::Display>(
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use vnet_common::addr::Cookie;
 
     use super::*;
-    use crate::model::Target;
-    use crate::model::sample::{GUEST_THREE, host_one, link, some_configuration};
 
-    fn shown(from: &Configuration, to: &Configuration) -> Vec<String> {
-        diff(from, to).iter().map(Change::to_string).collect()
+    /// A key and a value.
+    type Pair = (char, u8);
+
+    impl Entry for Pair {
+        type Key = char;
+
+        fn key(&self) -> char {
+            self.0
+        }
+    }
+
+    fn some_list() -> impl Strategy<Value = Vec<Pair>> {
+        let keys: Vec<char> = ('a'..='h').collect();
+        let keys = prop::sample::subsequence(keys, 0..=8).prop_shuffle();
+        keys.prop_flat_map(|keys| {
+            let pair = |key| (0u8..2).prop_map(move |value| (key, value));
+            keys.into_iter().map(pair).collect::<Vec<_>>()
+        })
     }
 
     #[test]
-    fn a_difference_reads_like_what_was_done() {
-        let from = host_one();
-        let mut to = host_one();
-        to.add_link(link("to-three", 4, &["green"])).unwrap();
-        to.links[0].cookie = Some(Cookie(5));
-        to.links[1].remote = std::net::IpAddr::from([10, 0, 0, 9]);
-        to.ports[0].set_mtu = false;
-        to.limits.flows = 1000;
-        let mut rule = from.rules[0].clone();
-        rule.to = Target::Drop;
-        to.add_rule(rule).unwrap();
-        to.networks.pop();
-        let expected = [
-            "~ limits 256 ports, 256 links, 64 networks, 131072 rules, 65536 flows become 256 ports, 256 links, 64 networks, 131072 rules, 1000 flows",
-            "- network green (id 8)",
-            "~ port tap0 in blue, addresses 52:54:00:00:00:01, slow path 2000/s and 1000 at once becomes tap0 in blue, addresses 52:54:00:00:00:01, slow path 2000/s and 1000 at once, MTU left alone",
-            "~ link to-two to 10.0.0.2 for blue, flood from-ports becomes to-two to 10.0.0.2 for blue, flood from-ports (another cookie)",
-            "~ link to-proxy to 10.0.0.3 for blue, green, flood from-ports becomes to-proxy to 10.0.0.9 for blue, green, flood from-ports",
-            "+ link to-three to 10.0.0.4 for green, flood from-ports",
-            "~ rule blue: any -> 52:54:00:00:00:03 = link to-two becomes blue: any -> 52:54:00:00:00:03 = drop",
-        ];
-        assert_eq!(shown(&from, &to), expected);
-    }
-
-    #[test]
-    fn a_rule_that_only_becomes_the_newest_is_one_move() {
-        let from = host_one();
-        let mut to = host_one();
-        to.add_rule(from.rules[0].clone()).unwrap();
-        let expected = format!("~ rule blue: any -> {GUEST_THREE} = link to-two (another place)");
-        assert_eq!(shown(&from, &to), [expected]);
+    fn one_that_only_becomes_the_last_is_one_move() {
+        let from = [('a', 1), ('b', 1), ('c', 1)];
+        let to = [('b', 1), ('c', 1), ('a', 1)];
+        let moved = Edit::Move {
+            from: ('a', 1),
+            to: ('a', 1),
+            after: Some('c'),
+        };
+        assert_eq!(edits(&from, &to), [moved]);
     }
 
     proptest! {
         #[test]
-        fn applying_the_difference_gives_the_other(
-            from in some_configuration(),
-            to in some_configuration(),
-        ) {
-            let changes = diff(&from, &to);
+        fn applying_the_edits_gives_the_other(from in some_list(), to in some_list()) {
+            let edits = edits(&from, &to);
             let mut changed = from.clone();
-            apply(&mut changed, &changes);
-            prop_assert_eq!(&changed, &to, "{:#?}", changes);
-            prop_assert_eq!(diff(&to, &to), vec![]);
-            let shown: Vec<String> = changes.iter().map(Change::to_string).collect();
-            prop_assert!(shown.iter().all(|line| !line.contains("000000000000000")), "{:?}", shown);
+            for edit in &edits {
+                apply(&mut changed, edit);
+            }
+            prop_assert_eq!(&changed, &to, "{:#?}", edits);
+            prop_assert_eq!(super::edits(&to, &to), vec![]);
         }
     }
 }

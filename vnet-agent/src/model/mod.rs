@@ -21,6 +21,7 @@ pub mod rule;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod suggest;
+pub mod topology;
 pub mod validate;
 
 pub use configuration::Configuration;

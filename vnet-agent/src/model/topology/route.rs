@@ -1,0 +1,650 @@
+//! Which way does a frame take over all hosts, and which rule decides each hop?
+//!
+//! Input: a topology, and where a frame begins. Output: every hop with the rules that decided there
+//! and what became of the frame. The order among rules is the one that the kernel's tables are made
+//! in (`vnet_common::rule`), and a frame for many goes where the agent's slow path would send it.
+//! That a VM's card has its address at its host's port, as the host's own file says, is assumed.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+
+use serde::Serialize;
+use vnet_common::addr::Mac;
+use vnet_common::rule::{Destination, Shape, Source};
+
+use super::{Flooding, Link, LinkKind, Role, Rule, Target, Topology, Vm};
+
+/// The rules of all hosts, arranged so that a frame meets those only that may be about it.
+pub struct Router<'a> {
+    topology: &'a Topology,
+    tables: BTreeMap<(&'a str, &'a str), Table<'a>>,
+}
+
+/// What one host knows of one network.
+#[derive(Default)]
+struct Table<'a> {
+    ports: BTreeSet<&'a str>,
+    links: Vec<&'a Link>,
+    rules: BTreeMap<(Option<Mac>, Option<Mac>), Vec<Ranked<'a>>>,
+}
+
+/// A rule and what decides between it and others.
+struct Ranked<'a> {
+    strength: Shape,
+    /// 0 for what follows from a VM's place.
+    age: usize,
+    decider: DeciderRef<'a>,
+}
+
+enum DeciderRef<'a> {
+    Rule(&'a Rule),
+    Vm(&'a Vm),
+}
+
+/// Where a frame comes from, seen from a host.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Came {
+    /// Out of this device, a VM's.
+    Interface(String),
+    /// Over the link from this host.
+    Edge(String),
+}
+
+/// A rule that had a say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Decider {
+    /// Frames from whom.
+    pub source: Source,
+    /// Frames for whom.
+    pub destination: Destination,
+    /// Where they go.
+    pub to: Target,
+    /// 0 (weakest) to 11.
+    pub strength: u8,
+    /// Whether it follows from where the VM is, and stands in no text.
+    pub implied: bool,
+}
+
+/// What became of a frame at a host; one for many may have several fates.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fate {
+    /// Into this device.
+    Interface {
+        /// The device.
+        device: String,
+        /// Whose it is, as far as the topology says.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        vms: Vec<String>,
+    },
+    /// Over a link.
+    Edge {
+        /// To this host.
+        host: String,
+        /// In this.
+        kind: LinkKind,
+    },
+    /// Over a plain link, to where nobody can say what becomes of it.
+    Leaves {
+        /// The foreign host.
+        host: String,
+    },
+    /// Nowhere.
+    Dropped(Why),
+}
+
+/// Why a frame goes nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Why {
+    /// No rule matches.
+    NoRule,
+    /// A rule says so.
+    Rule,
+    /// It would go back where it came from.
+    Back,
+    /// It is to go to everybody, and nobody else is there.
+    Nobody,
+    /// It has been here before, from the same side: it goes round until its hop limit.
+    Loop,
+}
+
+/// One host on the way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Hop {
+    /// The host.
+    pub host: String,
+    /// Where the frame came from.
+    pub came: Came,
+    /// The rules that decided, strongest first; one, unless the frame is for many.
+    pub deciders: Vec<Decider>,
+    /// What became of it.
+    pub fates: Vec<Fate>,
+}
+
+/// Why there is no way to speak of.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say what each is")]
+pub enum NoRoute {
+    #[error("no VM has the address {0}, so no frame comes from it")]
+    UnknownSource(Mac),
+    #[error("VMs in several networks have the address {mac} ({}): say which is meant", .networks.join(", "))]
+    Ambiguous { mac: Mac, networks: Vec<String> },
+}
+
+impl<'a> Router<'a> {
+    /// The tables of a topology.
+    pub fn new(topology: &'a Topology) -> Self {
+        let mut router = Self {
+            topology,
+            tables: BTreeMap::new(),
+        };
+        for vm in &topology.vms {
+            let table = router.tables.entry((&vm.host, &vm.network)).or_default();
+            table.ports.insert(&vm.device);
+            table.add(0, DeciderRef::Vm(vm));
+        }
+        for link in &topology.links {
+            for network in &link.networks {
+                for end in [&link.from, &link.to] {
+                    let table = router.tables.entry((end, network)).or_default();
+                    table.links.push(link);
+                }
+            }
+        }
+        for (rule, age) in topology.rules.iter().zip(1..) {
+            let table = router
+                .tables
+                .entry((&rule.host, &rule.network))
+                .or_default();
+            if let Target::Interface(device) = &rule.to {
+                table.ports.insert(device);
+            }
+            table.add(age, DeciderRef::Rule(rule));
+        }
+        router
+    }
+
+    /// The way of a frame from a VM's address to any, in one network or, where only one has the
+    /// address, in that.
+    ///
+    /// # Errors
+    /// No VM has the source address, or VMs of several networks have.
+    pub fn route(
+        &self,
+        network: Option<&str>,
+        source: Mac,
+        destination: Mac,
+    ) -> Result<Vec<Hop>, NoRoute> {
+        let is_it = |vm: &&Vm| vm.mac == source && network.is_none_or(|n| n == vm.network);
+        let found: Vec<&Vm> = self.topology.vms.iter().filter(is_it).collect();
+        match found.as_slice() {
+            [] => Err(NoRoute::UnknownSource(source)),
+            [vm] => Ok(self.from_vm(vm, destination)),
+            several => Err(NoRoute::Ambiguous {
+                mac: source,
+                networks: several.iter().map(|vm| vm.network.clone()).collect(),
+            }),
+        }
+    }
+
+    /// The way of a frame from a VM to any address of its network.
+    pub fn from_vm(&self, vm: &Vm, destination: Mac) -> Vec<Hop> {
+        let start = (vm.host.clone(), Came::Interface(vm.device.clone()));
+        let mut seen = BTreeSet::from([start.clone()]);
+        let mut waiting = VecDeque::from([start]);
+        let mut hops = Vec::new();
+        while let Some((host, came)) = waiting.pop_front() {
+            let mut hop = self.hop(&vm.network, host, came, vm.mac, destination);
+            for fate in &mut hop.fates {
+                let Fate::Edge { host: next, .. } = fate else {
+                    continue;
+                };
+                let next = (next.clone(), Came::Edge(hop.host.clone()));
+                if seen.insert(next.clone()) {
+                    waiting.push_back(next);
+                } else {
+                    *fate = Fate::Dropped(Why::Loop);
+                }
+            }
+            hops.push(hop);
+        }
+        hops
+    }
+
+    fn hop(&self, network: &str, host: String, came: Came, source: Mac, destination: Mac) -> Hop {
+        let empty = Table::default();
+        let table = self.tables.get(&(host.as_str(), network)).unwrap_or(&empty);
+        let mut matching = table.matching(source, destination);
+        if destination.is_group() {
+            let is_drop = |ranked: &&Ranked<'_>| ranked.decider.to() == Target::Drop;
+            let end = matching.iter().position(is_drop);
+            matching.truncate(end.map_or(matching.len(), |end| end.saturating_add(1)));
+        } else {
+            matching.truncate(1);
+        }
+        let fates = self.fates(&host, table, &matching, &came);
+        let deciders = matching.iter().map(|ranked| ranked.shown()).collect();
+        Hop {
+            host,
+            came,
+            deciders,
+            fates,
+        }
+    }
+
+    fn fates(
+        &self,
+        host: &str,
+        table: &Table<'_>,
+        matching: &[&Ranked<'_>],
+        came: &Came,
+    ) -> Vec<Fate> {
+        let mut fates = BTreeSet::new();
+        let mut none = Why::NoRule;
+        for ranked in matching {
+            match ranked.decider.to() {
+                Target::Drop => none = Why::Rule,
+                Target::Edge(to) if *came == Came::Edge(to.clone()) => none = Why::Back,
+                Target::Interface(device) if *came == Came::Interface(device.clone()) => {
+                    none = Why::Back;
+                }
+                Target::Edge(to) => {
+                    let link = table.links.iter().find(|l| l.other(host) == Some(&to));
+                    fates.extend(link.map(|link| self.over(link, &to)));
+                }
+                Target::Interface(device) => {
+                    fates.insert(self.into(host, &device));
+                }
+                Target::Flood => {
+                    none = Why::Nobody;
+                    let others = table.ports.iter().filter(
+                        |&&port| !matches!(came, Came::Interface(device) if device == port),
+                    );
+                    fates.extend(others.map(|device| self.into(host, device)));
+                    let takers = table.takers(host, came);
+                    fates.extend(takers.map(|(link, to)| self.over(link, to)));
+                }
+            }
+        }
+        if fates.is_empty() {
+            vec![Fate::Dropped(none)]
+        } else {
+            fates.into_iter().collect()
+        }
+    }
+
+    fn into(&self, host: &str, device: &str) -> Fate {
+        let there = |vm: &&Vm| vm.host == host && vm.device == device;
+        let vms = self.topology.vms.iter().filter(there);
+        Fate::Interface {
+            device: device.to_owned(),
+            vms: vms.map(|vm| vm.name.clone()).collect(),
+        }
+    }
+
+    fn over(&self, link: &Link, to: &str) -> Fate {
+        let is_foreign = |role| role == Role::Foreign;
+        let host = to.to_owned();
+        match self.topology.host(to).map(|host| host.role) {
+            Some(role) if is_foreign(role) => Fate::Leaves { host },
+            _ => Fate::Edge {
+                host,
+                kind: link.kind,
+            },
+        }
+    }
+}
+
+impl<'a> Table<'a> {
+    fn add(&mut self, age: usize, decider: DeciderRef<'a>) {
+        let (source, destination) = decider.sides();
+        let exact_source = match source {
+            Source::Is(mac) => Some(mac),
+            Source::Any | Source::Not(_) => None,
+        };
+        let exact_destination = match destination {
+            Destination::Is(mac) => Some(mac),
+            Destination::None | Destination::Any | Destination::Not(_) => None,
+        };
+        let ranked = Ranked {
+            strength: Shape::of(source, destination),
+            age,
+            decider,
+        };
+        let key = (exact_source, exact_destination);
+        self.rules.entry(key).or_default().push(ranked);
+    }
+
+    /// The rules that are about a frame with these addresses, strongest first. What follows from a
+    /// VM's place gives way to a rule with the same sides.
+    fn matching(&self, source: Mac, destination: Mac) -> Vec<&Ranked<'a>> {
+        let keys = [
+            (Some(source), Some(destination)),
+            (None, Some(destination)),
+            (Some(source), None),
+            (None, None),
+        ];
+        let found = keys.iter().filter_map(|key| self.rules.get(key)).flatten();
+        let mut found: Vec<&Ranked<'a>> = found
+            .filter(|ranked| {
+                let (from, to) = ranked.decider.sides();
+                from.matches(source) && to.matches(destination)
+            })
+            .collect();
+        found.sort_by_key(|ranked| std::cmp::Reverse((ranked.strength, ranked.age)));
+        found.dedup_by(|older, newer| {
+            older.age == 0 && older.decider.sides() == newer.decider.sides()
+        });
+        found
+    }
+
+    /// The links that take a frame for everybody, and the hosts that they lead to.
+    fn takers<'t>(
+        &'t self,
+        host: &'t str,
+        came: &'t Came,
+    ) -> impl Iterator<Item = (&'t Link, &'t str)> {
+        let takes = |flooding: Flooding| match flooding {
+            Flooding::Always => true,
+            Flooding::FromPorts => matches!(came, Came::Interface(_)),
+            Flooding::Never => false,
+        };
+        let links = self.links.iter().filter(move |link| takes(link.flood));
+        links
+            .filter_map(move |link| Some((*link, link.other(host)?)))
+            .filter(move |(_, to)| !matches!(came, Came::Edge(from) if from == to))
+    }
+}
+
+impl Ranked<'_> {
+    fn shown(&self) -> Decider {
+        let (source, destination) = self.decider.sides();
+        Decider {
+            source,
+            destination,
+            to: self.decider.to(),
+            strength: self.strength.strength(),
+            implied: self.age == 0,
+        }
+    }
+}
+
+impl DeciderRef<'_> {
+    const fn sides(&self) -> (Source, Destination) {
+        match self {
+            Self::Rule(rule) => (rule.source, rule.destination),
+            Self::Vm(vm) => (Source::Any, Destination::Is(vm.mac)),
+        }
+    }
+
+    fn to(&self) -> Target {
+        match self {
+            Self::Rule(rule) => rule.to.clone(),
+            Self::Vm(vm) => Target::Interface(vm.device.clone()),
+        }
+    }
+}
+
+impl fmt::Display for Came {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Interface(device) => write!(f, "interface {device}"),
+            Self::Edge(host) => write!(f, "edge from {host}"),
+        }
+    }
+}
+
+impl fmt::Display for Decider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} -> {} = {}", self.source, self.destination, self.to)?;
+        f.write_str(if self.implied {
+            " (the VM is here)"
+        } else {
+            ""
+        })
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoRule => "no rule matches",
+            Self::Rule => "a rule says so",
+            Self::Back => "it would go back where it came from",
+            Self::Nobody => "nobody else is there",
+            Self::Loop => "it has been there before: it goes round until its hop limit",
+        })
+    }
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Interface { device, vms } if vms.is_empty() => {
+                write!(f, "delivered into {device}")
+            }
+            Self::Interface { device, vms } => {
+                write!(f, "delivered to {} ({device})", vms.join(", "))
+            }
+            Self::Edge { host, kind } => write!(f, "over {kind} to {host}"),
+            Self::Leaves { host } => write!(f, "leaves for {host}, which is foreign"),
+            Self::Dropped(why) => write!(f, "dropped: {why}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::topology::sample::{GUEST, STRANGER, link, rule, some_topology, three};
+
+    fn said(topology: &Topology, source: Mac, destination: Mac) -> Vec<String> {
+        let hops = Router::new(topology)
+            .route(None, source, destination)
+            .unwrap();
+        let line = |hop: &Hop| {
+            let join = |texts: Vec<String>| texts.join("; ");
+            let deciders = join(hop.deciders.iter().map(ToString::to_string).collect());
+            let fates = join(hop.fates.iter().map(ToString::to_string).collect());
+            format!("{}, {}: [{deciders}] {fates}", hop.host, hop.came)
+        };
+        hops.iter().map(line).collect()
+    }
+
+    #[test]
+    fn each_hop_has_its_rule() {
+        let [one, two, three_] = GUEST;
+        assert_eq!(
+            said(&three(), one, two),
+            [
+                "one, interface tap1: [any -> 52:54:00:00:00:02 = edge to two] over udp to two",
+                "two, edge from one: [any -> 52:54:00:00:00:02 = interface tap2 (the VM is here)] delivered to vm2 (tap2)",
+            ]
+        );
+        assert_eq!(
+            said(&three(), one, three_),
+            [
+                "one, interface tap1: [any -> none = edge to proxy] over udp to proxy",
+                "proxy, edge from one: [any -> 52:54:00:00:00:03 = edge to three] over udp to three",
+                "three, edge from proxy: [any -> 52:54:00:00:00:03 = interface tap3 (the VM is here)] delivered to vm3 (tap3)",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_frame_for_many_goes_all_the_ways() {
+        let lines = said(&three(), GUEST[0], Mac::BROADCAST);
+        assert_eq!(
+            lines,
+            [
+                "one, interface tap1: [any -> none = edge to proxy] over udp to proxy",
+                "proxy, edge from one: [any -> none = flood] over udp to three; over udp to two",
+                "three, edge from proxy: [any -> none = edge to proxy] dropped: it would go back where it came from",
+                "two, edge from proxy: [any -> none = edge to proxy] dropped: it would go back where it came from",
+            ],
+            "the plain link takes what comes from ports only"
+        );
+    }
+
+    #[test]
+    fn what_goes_nowhere_says_why() {
+        let mut topology = three();
+        let last = |topology: &Topology, to: Mac| said(topology, GUEST[0], to).pop().unwrap();
+        topology.rules.retain(|rule| rule.host != "one");
+        assert!(last(&topology, STRANGER).ends_with("[] dropped: no rule matches"));
+        let to = |to: Target| rule("one", Destination::None, to);
+        topology.rules.push(to(Target::Drop));
+        assert!(last(&topology, STRANGER).ends_with("dropped: a rule says so"));
+        topology.rules.pop();
+        topology.rules.push(to(Target::Interface("tap1".into())));
+        assert!(
+            last(&topology, STRANGER).ends_with("dropped: it would go back where it came from")
+        );
+        assert_eq!(
+            Router::new(&topology).route(None, STRANGER, GUEST[0]),
+            Err(NoRoute::UnknownSource(STRANGER))
+        );
+    }
+
+    #[test]
+    fn a_ring_of_rules_is_found() {
+        let mut topology = three();
+        topology.links.push(link("two", "three", &["blue"]));
+        topology.links.push(link("three", "one", &["blue"]));
+        topology.rules = [("one", "two"), ("two", "three"), ("three", "one")]
+            .map(|(at, to)| rule(at, Destination::Any, Target::Edge(to.into())))
+            .to_vec();
+        let lines = said(&topology, GUEST[0], STRANGER);
+        // Out of the VM, and once more round until the side is the same.
+        assert_eq!(lines.len(), 4, "{lines:#?}");
+        assert!(
+            lines[3].ends_with("goes round until its hop limit"),
+            "{lines:#?}"
+        );
+    }
+
+    /// What decides and what comes of it, found by looking at everything.
+    fn slow(topology: &Topology, network: &str, hop: &Hop, from: Mac, to: Mac) -> BTreeSet<String> {
+        let mut rules: Vec<(Source, Destination, Target)> = Vec::new();
+        for vm in &topology.vms {
+            let sides = (Source::Any, Destination::Is(vm.mac));
+            let is_said = topology.rules.iter().any(|rule| {
+                (rule.source, rule.destination) == sides
+                    && rule.host == hop.host
+                    && rule.network == network
+            });
+            if vm.host == hop.host && vm.network == network && !is_said {
+                rules.push((sides.0, sides.1, Target::Interface(vm.device.clone())));
+            }
+        }
+        for rule in &topology.rules {
+            if rule.host == hop.host && rule.network == network {
+                rules.push((rule.source, rule.destination, rule.to.clone()));
+            }
+        }
+        let mut best: Vec<(u8, usize, Target)> = Vec::new();
+        for (age, (source, destination, target)) in rules.iter().enumerate() {
+            let by_source = match source {
+                Source::Any => Some(0),
+                Source::Not(mac) => (*mac != from).then_some(1),
+                Source::Is(mac) => (*mac == from).then_some(2),
+            };
+            let by_destination = match destination {
+                Destination::None => Some(0),
+                Destination::Any => Some(1),
+                Destination::Not(mac) => (*mac != to).then_some(2),
+                Destination::Is(mac) => (*mac == to).then_some(3),
+            };
+            if let (Some(a), Some(b)) = (by_source, by_destination) {
+                best.push((b * 3 + a, age, target.clone()));
+            }
+        }
+        best.sort_by_key(|(strength, age, _)| (*strength, *age));
+        best.reverse();
+        let mut fates = BTreeSet::new();
+        for (_, _, target) in best {
+            if target == Target::Drop {
+                break;
+            }
+            let came = |fate: &str| match &hop.came {
+                Came::Interface(device) => fate == format!("into {device}"),
+                Came::Edge(host) => fate == format!("to {host}"),
+            };
+            let mut add = |fate: String| {
+                if !came(&fate) {
+                    fates.insert(fate);
+                }
+            };
+            match target {
+                Target::Edge(host) => add(format!("to {host}")),
+                Target::Interface(device) => add(format!("into {device}")),
+                _ => {
+                    for vm in &topology.vms {
+                        if vm.host == hop.host && vm.network == network {
+                            add(format!("into {}", vm.device));
+                        }
+                    }
+                    for rule in &topology.rules {
+                        if let (Target::Interface(device), true, true) =
+                            (&rule.to, rule.host == hop.host, rule.network == network)
+                        {
+                            add(format!("into {device}"));
+                        }
+                    }
+                    for link in &topology.links {
+                        let from_port = matches!(hop.came, Came::Interface(_));
+                        let takes = link.flood == Flooding::Always
+                            || (link.flood == Flooding::FromPorts && from_port);
+                        if let Some(other) = link.other(&hop.host)
+                            && takes
+                            && link.networks.contains(&network.to_owned())
+                        {
+                            add(format!("to {other}"));
+                        }
+                    }
+                }
+            }
+            if !to.is_group() {
+                break;
+            }
+        }
+        fates
+    }
+
+    proptest! {
+        #[test]
+        fn every_hop_is_what_looking_at_everything_finds(
+            topology in some_topology(),
+            destination in prop::sample::select(vec![GUEST[0], GUEST[1], STRANGER, Mac::BROADCAST]),
+        ) {
+            let router = Router::new(&topology);
+            for vm in &topology.vms {
+                let hops = router.from_vm(vm, destination);
+                prop_assert!(hops.len() <= 1 + 2 * topology.links.len());
+                for (place, hop) in hops.iter().enumerate() {
+                    let expected = slow(&topology, &vm.network, hop, vm.mac, destination);
+                    let found: BTreeSet<String> = hop.fates.iter().filter_map(|fate| match fate {
+                        Fate::Interface { device, .. } => Some(format!("into {device}")),
+                        Fate::Edge { host, .. } | Fate::Leaves { host } => Some(format!("to {host}")),
+                        Fate::Dropped(_) => None,
+                    }).collect();
+                    // A way that was taken before is not taken again.
+                    let again = hop.fates.contains(&Fate::Dropped(Why::Loop));
+                    prop_assert!(found.is_subset(&expected), "{:?} {:?}", hop, expected);
+                    prop_assert!(again || found == expected, "{:?} {:?}", hop, expected);
+                    // Who is sent something gets it.
+                    for to in found.iter().filter_map(|fate| fate.strip_prefix("to ")) {
+                        let next = |other: &Hop| {
+                            other.host == to && other.came == Came::Edge(hop.host.clone())
+                        };
+                        prop_assert!(hops.iter().skip(place + 1).any(next), "{:?}", hops);
+                    }
+                }
+            }
+        }
+    }
+}
