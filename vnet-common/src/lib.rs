@@ -11,6 +11,8 @@ pub mod entropy;
 pub mod name;
 pub mod reason;
 pub mod rule;
+#[cfg(feature = "schema")]
+mod schema;
 pub mod table;
 pub mod wire;
 

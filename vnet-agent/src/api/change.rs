@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vnet_common::addr::Cookie;
 use vnet_common::rule::{Destination, Source};
@@ -11,7 +12,7 @@ use super::Refusal;
 use crate::model::{Flooding, Link, Rule, RuleOrigin, Target};
 
 /// A link to be added: the keys of the settings file, so that bare Geneve is never an oversight.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewLink {
     /// Its name.
@@ -62,7 +63,7 @@ impl TryFrom<NewLink> for Link {
 }
 
 /// A rule to be added; its origin is the API.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewRule {
     /// Its network, by name.
@@ -99,7 +100,7 @@ impl From<NewRule> for Rule {
 }
 
 /// What a change did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Change {
     /// What happened to the configuration.
     pub outcome: ChangeOutcome,
@@ -111,7 +112,7 @@ pub struct Change {
 }
 
 /// What happened to the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeOutcome {
     /// It is there now and was not before.

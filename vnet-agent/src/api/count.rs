@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vnet_common::addr::Mac;
 use vnet_common::reason::Reason;
@@ -16,7 +17,7 @@ use crate::model::Target;
 
 /// The books of one place. `received = forwarded + delivered + slow_path + answered + passed +
 /// dropped`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct LedgerValues {
     /// Frames that came in here (on an underlay: packets).
     pub received_packets: u64,
@@ -73,7 +74,7 @@ impl From<&Ledger> for LedgerValues {
 }
 
 /// All books of this host.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Stats {
     /// By port.
     pub ports: Vec<SideStats>,
@@ -86,7 +87,7 @@ pub struct Stats {
 }
 
 /// The books of a port, a link or an underlay device.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct SideStats {
     /// The device of the port or the underlay, or the link's name.
     pub name: String,
@@ -97,7 +98,7 @@ pub struct SideStats {
 
 /// The books of the agent: the frames that it wrote to its tap (`ledger`), and what it did with
 /// those that it was sent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct AgentStats {
     /// What programs sent up (`sent`), and what became of the frames that the agent injected
     /// (`received` and its outcomes).
@@ -188,7 +189,7 @@ fn list(
 }
 
 /// How many frames one place dropped for one reason.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Drop {
     /// The place.
     #[serde(rename = "where")]
@@ -202,7 +203,7 @@ pub struct Drop {
 }
 
 /// What makes one flow larger than another.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FlowSort {
     /// More frames.
@@ -222,7 +223,7 @@ impl fmt::Display for FlowSort {
 }
 
 /// The largest flows.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Flows {
     /// How many there are (of the network that was asked for), listed or not.
     pub total: u64,
@@ -231,7 +232,7 @@ pub struct Flows {
 }
 
 /// One direction of talk between two stations of a network, since its entry was made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Flow {
     /// The network's name, or its id where it has none (any more).
     pub network: String,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vnet_common::addr::Mac;
 use vnet_common::rule::{Destination, Source};
@@ -10,7 +11,7 @@ use vnet_common::rule::{Destination, Source};
 use crate::model::{Addresses, Flooding, RuleOrigin, Target};
 
 /// A device that is a port, should be one, or could be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Interface {
     /// The device's name.
     pub name: String,
@@ -40,7 +41,7 @@ pub struct Interface {
 }
 
 /// What a device does for the overlay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InterfaceState {
     /// It is a port and its frames are forwarded.
@@ -71,7 +72,7 @@ impl fmt::Display for InterfaceState {
 }
 
 /// A link, as it is now. Its cookie is not shown.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct LinkStatus {
     /// Its name.
     pub name: String,
@@ -108,7 +109,7 @@ pub struct LinkStatus {
 }
 
 /// Whether frames can leave over a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LinkState {
     /// Its next hop is known.
@@ -127,7 +128,7 @@ impl fmt::Display for LinkState {
 }
 
 /// A rule, as it is now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct RuleStatus {
     /// Its network.
     pub network: String,

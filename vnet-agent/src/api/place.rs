@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 /// One of the places of this host that frames come in at.
@@ -52,6 +53,21 @@ impl FromStr for Place {
             Some(("underlay", device)) => Ok(Self::Underlay(device.to_owned())),
             Some(_) => Err(NoPlace),
         }
+    }
+}
+
+impl JsonSchema for Place {
+    fn schema_name() -> Cow<'static, str> {
+        "Place".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "Where a frame comes in, and where it is counted",
+            "type": "string",
+            "pattern": "^(agent|(port|link|underlay) .+)$",
+            "examples": ["port tap0", "link to-two", "agent"],
+        })
     }
 }
 

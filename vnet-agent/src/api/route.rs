@@ -12,59 +12,24 @@ use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
-use vnet_common::rule::{Destination, Source};
 
 use super::metrics::{self, Scrape};
+use super::openapi::{self, METRICS, OPERATIONS, Operation};
+use super::query::{DeleteLinkQuery, DeleteRuleQuery, DropsQuery, FlowsQuery, NoQuery, RulesQuery};
 use super::{
-    Answer, Ask, BODY_BYTES_MAX, ChangeOutcome, FLOWS_LIMIT_DEFAULT, FLOWS_LIMIT_MAX, FlowSort,
-    NewLink, NewRule, Refusal, RefusalKind, Request, TraceRequest,
+    Answer, Ask, BODY_BYTES_MAX, ChangeOutcome, FLOWS_LIMIT_DEFAULT, FLOWS_LIMIT_MAX, NewLink,
+    NewRule, Refusal, RefusalKind, Request, TraceRequest,
 };
 
 /// For the body of a request.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 /// For the agent's task to answer: shorter than the client's patience, so that it learns why.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
-
-/// A path of the API, for those who ask for another.
-struct Route {
-    methods: &'static str,
-    path: &'static str,
-    query: &'static str,
-}
-
-const fn route(methods: &'static str, path: &'static str, query: &'static str) -> Route {
-    Route {
-        methods,
-        path,
-        query,
-    }
-}
-
-const ROUTES: &[Route] = &[
-    route("GET", "/v1/status", ""),
-    route("GET", "/v1/interfaces", ""),
-    route("GET, POST", "/v1/links", ""),
-    route("DELETE", "/v1/links/{name}", "?force=true"),
-    route(
-        "GET, POST, DELETE",
-        "/v1/rules",
-        "?network=&source=&destination=",
-    ),
-    route("GET", "/v1/stats", ""),
-    route("GET", "/v1/flows", "?network=&limit=&sort=packets|bytes"),
-    route("GET", "/v1/drops", "?all=true"),
-    route("POST", "/v1/trace", ""),
-    route("GET", "/v1/configuration", ""),
-    route("GET", METRICS, ""),
-];
-
-/// Where Prometheus looks unless told otherwise.
-const METRICS: &str = "/metrics";
 
 /// Who is at the other end, for the log.
 #[derive(Clone, Copy, Default)]
@@ -114,6 +79,7 @@ pub fn router(asks: mpsc::Sender<Request>) -> Router {
         .route("/v1/trace", post(trace))
         .route("/v1/configuration", simple(|| Ask::Configuration))
         .route(METRICS, get(scrape))
+        .route(openapi::PATH, get(describe))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .with_state(asks)
@@ -134,47 +100,6 @@ pub fn metrics_router(asks: mpsc::Sender<Request>) -> Router {
 }
 
 type Parameters<T> = Result<Query<T>, QueryRejection>;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NoQuery {}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DeleteLinkQuery {
-    #[serde(default)]
-    force: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RulesQuery {
-    network: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DeleteRuleQuery {
-    network: String,
-    source: Source,
-    destination: Destination,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FlowsQuery {
-    network: Option<String>,
-    limit: Option<usize>,
-    #[serde(default)]
-    sort: FlowSort,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DropsQuery {
-    #[serde(default)]
-    all: bool,
-}
 
 async fn add_link(State(asks): Asks, who: Who, body: Body) -> Result<Reply, Fault> {
     let link = read::<NewLink>(body).await?.try_into()?;
@@ -281,39 +206,38 @@ async fn scrape(State(asks): Asks, query: Parameters<NoQuery>) -> Result<Respons
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
 
+/// What this API is, for programs.
+async fn describe(query: Parameters<NoQuery>) -> Result<Response, Fault> {
+    query?;
+    Ok(respond(StatusCode::OK, &openapi::document()))
+}
+
 fn unfitting() -> Fault {
     Refusal::internal("the agent's answer does not fit the question").into()
 }
 
 async fn unknown_path(uri: Uri) -> Fault {
-    let paths: Vec<String> = ROUTES
-        .iter()
-        .map(
-            |Route {
-                 methods,
-                 path,
-                 query,
-             }| format!("{methods} {path}{query}"),
-        )
-        .collect();
+    let paths: Vec<String> = OPERATIONS.iter().map(Operation::to_string).collect();
     Refusal::not_found(format!("there is no path {}", uri.path()))
         .cure(format!("the paths are: {}", paths.join("; ")))
         .into()
 }
 
 async fn unknown_method(method: Method, uri: Uri) -> Fault {
-    let is_this = |route: &&Route| match route.path.split_once('{') {
+    let is_this = |operation: &&Operation| match operation.path.split_once('{') {
         Some((before, _)) => uri.path().starts_with(before),
-        None => uri.path() == route.path,
+        None => uri.path() == operation.path,
     };
-    let methods = ROUTES
+    let methods: Vec<&str> = OPERATIONS
         .iter()
-        .find(is_this)
-        .map_or("", |route| route.methods);
+        .filter(is_this)
+        .map(|operation| operation.method)
+        .collect();
+    let methods = methods.join(", ");
     let refusal = Refusal::invalid(format!("{method} is not for {}", uri.path()))
         .cure(format!("use {methods}"));
     let mut fault = Fault::new(StatusCode::METHOD_NOT_ALLOWED, refusal);
-    fault.allow = Some(methods);
+    fault.allow = HeaderValue::from_str(&methods).ok();
     fault
 }
 
@@ -420,7 +344,7 @@ impl IntoResponse for Reply {
 /// A refusal as a response.
 struct Fault {
     status: StatusCode,
-    allow: Option<&'static str>,
+    allow: Option<HeaderValue>,
     refusal: Refusal,
 }
 
@@ -457,9 +381,7 @@ impl IntoResponse for Fault {
     fn into_response(self) -> Response {
         let mut response = respond(self.status, &self.refusal);
         if let Some(methods) = self.allow {
-            response
-                .headers_mut()
-                .insert(header::ALLOW, HeaderValue::from_static(methods));
+            response.headers_mut().insert(header::ALLOW, methods);
         }
         response
     }

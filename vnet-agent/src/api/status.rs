@@ -2,13 +2,14 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vnet_common::addr::NetworkId;
 
 use crate::model::door::{Door, DoorChoice};
 
 /// The answer to `status`: one screen about this host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Status {
     /// The agent's name.
     pub name: String,
@@ -56,7 +57,7 @@ pub struct Status {
 }
 
 /// Something an admin should know.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Problem {
     /// How bad it is.
     pub severity: Severity,
@@ -69,7 +70,9 @@ pub struct Problem {
 }
 
 /// How bad a problem is; the worse is the greater.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// Everything works, something deserves a look.
@@ -79,7 +82,7 @@ pub enum Severity {
 }
 
 /// The network under the overlay, as it is now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct UnderlayStatus {
     /// The device.
     pub device: String,
@@ -97,7 +100,7 @@ pub struct UnderlayStatus {
 }
 
 /// By which door a device's frames come in, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct DoorStatus {
     /// The device.
     pub device: String,
@@ -112,7 +115,7 @@ pub struct DoorStatus {
 }
 
 /// A virtual LAN in numbers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct NetworkStatus {
     /// Its name.
     pub name: String,
@@ -129,7 +132,7 @@ pub struct NetworkStatus {
 }
 
 /// How many links do their work.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct LinksSummary {
     /// All of them.
     pub total: u32,
@@ -140,7 +143,7 @@ pub struct LinksSummary {
 }
 
 /// How full a table is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct TableFill {
     /// The name of the limit in the settings (`rules`, `ports`, …).
     pub name: String,
@@ -151,7 +154,7 @@ pub struct TableFill {
 }
 
 /// Entries in use and entries that fit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct EntriesStatus {
     /// Entries in use.
     pub entries: u64,

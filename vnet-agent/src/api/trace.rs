@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use vnet_common::reason::Reason;
 
@@ -10,7 +11,7 @@ use super::{Place, RuleStatus};
 use crate::model::Target;
 
 /// A frame to be followed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TraceRequest {
     /// Where it comes in. A port: the frame of a guest. A link: the inner frame, as if the other
@@ -38,6 +39,20 @@ impl fmt::Display for FrameBytes {
 impl fmt::Debug for FrameBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+impl JsonSchema for FrameBytes {
+    fn schema_name() -> Cow<'static, str> {
+        "FrameBytes".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "Bytes of a frame, two hexadecimal digits each",
+            "type": "string",
+            "pattern": "^([0-9a-fA-F]{2})*$",
+        })
     }
 }
 
@@ -69,7 +84,9 @@ impl<'de> Deserialize<'de> for FrameBytes {
 }
 
 /// How a frame ends on this host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// It leaves over a link.
@@ -101,7 +118,7 @@ impl fmt::Display for Verdict {
 
 /// What happens to a frame, found by running the loaded program over it and explained by running
 /// the same steps on the host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct TraceReport {
     /// Where it comes in.
     pub from: Place,
@@ -136,7 +153,7 @@ pub struct TraceReport {
 }
 
 /// One thing found out about a frame.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct TraceStep {
     /// The step of the frame path (`parse`, `resolve`, `encap`, …).
     pub step: String,
@@ -145,7 +162,7 @@ pub struct TraceStep {
 }
 
 /// What the loaded program did with a frame.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct KernelRun {
     /// The program's return value by name (`XDP_REDIRECT`).
     pub action: String,
@@ -156,7 +173,7 @@ pub struct KernelRun {
 }
 
 /// What the same steps did on the host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct HostRun {
     /// How it ends.
     pub verdict: Verdict,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::door::DoorChoice;
@@ -12,7 +13,7 @@ use super::{DeviceMatch, Link, Network, Port, Rule};
 /// Everything that reconciliation brings about on this host.
 ///
 /// Rules are in order of age, oldest first: among rules of equal strength the later wins.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Configuration {
     /// The network under the overlay.
@@ -54,7 +55,7 @@ impl Configuration {
 }
 
 /// Where overlay packets enter and leave this host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Underlay {
     /// The device, or the address whose device it is.
@@ -80,7 +81,7 @@ impl fmt::Display for Underlay {
 }
 
 /// How the settings name the underlay.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UnderlayMatch {
     /// By the name of a device; its primary addresses are the local ends of links.
@@ -109,7 +110,7 @@ impl fmt::Display for UnderlayMatch {
 }
 
 /// How large the kernel's tables are. They are made once: a change of these needs a teardown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Ports at one time.

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vnet_common::addr::Cookie;
 
 /// This host's end of an overlay edge to another agent, over UDP and in the kernel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Link {
     /// What people call it; unique on this host.
@@ -57,7 +58,7 @@ impl fmt::Display for Link {
 
 /// Which frames for many (broadcast, multicast, unknown destinations under a `flood` rule) a link
 /// takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Flooding {
     /// Those of this host's own ports: right for a full mesh, where every agent hears it once.

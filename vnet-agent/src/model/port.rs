@@ -2,13 +2,14 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vnet_common::addr::Mac;
 
 use super::door::DoorChoice;
 
 /// A device, or a family of devices, that the frames of VMs come in on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Port {
     /// Which devices this is about.
@@ -63,7 +64,7 @@ pub const SLOW_PATH_MAX: u32 = 1_000_000;
 pub const BURST_SECONDS_MAX: u32 = 4;
 
 /// Which devices a port entry is about.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceMatch {
     /// The device of exactly this name.
@@ -133,7 +134,7 @@ fn glob(pattern: &str, name: &str) -> bool {
 }
 
 /// Port security: the source addresses that a port may use.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Addresses {
     /// Exactly these (1 to [`vnet_common::table::port::ADDRESSES_MAX`]).

@@ -2,11 +2,12 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vnet_common::rule::{Destination, Source};
 
 /// One line of the forwarding table (thesis proposal, section 3.1 and figure 2).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
     /// The network it belongs to, by name.
@@ -43,7 +44,7 @@ impl fmt::Display for Rule {
 }
 
 /// Where a rule sends a frame.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Target {
     /// Out over the link of this name (figure 5 calls it an edge rule).
@@ -68,7 +69,7 @@ impl fmt::Display for Target {
 }
 
 /// Who wants a rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RuleOrigin {
     /// The settings file.

@@ -8,5 +8,6 @@
 mod bounds;
 mod fake_agent;
 mod metrics;
+mod openapi;
 mod requests;
 mod vnetctl;
