@@ -109,6 +109,17 @@ fn judge(committed: &str, now: &str) -> Result<()> {
     bail!("{said}")
 }
 
+/// The manifest of the copy. Cargo tells packages apart by name and place in the workspace: under
+/// the name of the original, each would be taken for the other's build.
+fn renamed(manifest: &str) -> Result<String> {
+    let (before, after) = manifest
+        .split_once("name = \"vnet-common\"")
+        .context("vnet-common/Cargo.toml does not name itself")?;
+    Ok(format!(
+        "{before}name = \"vnet-abi\"{after}\n[lib]\nname = \"vnet_common\"\n"
+    ))
+}
+
 /// What the sources and the compiler say now.
 fn describe() -> Result<String> {
     let copy = xtask::root().join("target/abi");
@@ -134,7 +145,7 @@ fn describe() -> Result<String> {
     write_file(&copy.join("Cargo.toml"), &with_one_member(&manifest)?)?;
     fs::copy(xtask::root().join("Cargo.lock"), copy.join("Cargo.lock"))?;
     let manifest = fs::read_to_string(xtask::root().join("vnet-common/Cargo.toml"))?;
-    write_file(&copy.join("vnet-common/Cargo.toml"), &manifest)?;
+    write_file(&copy.join("vnet-common/Cargo.toml"), &renamed(&manifest)?)?;
     write_file(
         &copy.join("vnet-common/examples/abi.rs"),
         &example(&modules),
