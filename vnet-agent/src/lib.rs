@@ -3,13 +3,14 @@
 //!
 //! The modules, in the order in which the loop meets them: what is wanted (`settings`, `model`),
 //! what is (`world`), how the one becomes the other (`act`), the kernel side (`dataplane`), what is better (`decide`), who
-//! asks (`api`).
+//! is who (`identity`), who asks (`api`).
 
 pub mod act;
 pub mod agent;
 pub mod api;
 pub mod dataplane;
 pub mod decide;
+pub mod identity;
 pub mod model;
 pub mod overlay;
 pub mod settings;

@@ -8,7 +8,7 @@
 //! agent.rs               everything but bin: makes the channels, joins the stages
 //! api, store, and in the stages runtime.rs and via/                               I/O
 //! dataplane, world, settings: doors to the outside; one never uses another        I/O
-//! language, and the stages overlay, sense/*, decide/*, act/*                      pure
+//! identity, language, and the stages overlay, sense/*, decide/*, act/*                      pure
 //! model                                                                           pure
 //! ```
 //!
@@ -163,7 +163,7 @@ fn place_of(module: &[String]) -> Option<Place> {
         "agent" => (Layer::Wiring, 1),
         "api" | "store" => (Layer::Edge, 1),
         "dataplane" | "world" | "settings" => (Layer::Door, 1),
-        "language" | "overlay" => (stage, 1),
+        "identity" | "language" | "overlay" => (stage, 1),
         // What lies directly in these is for all their stages.
         "sense" | "decide" | "act" => {
             let below = module

@@ -4,6 +4,7 @@
 //! Output: the file's text with its fingerprint, and at the next start the changed configuration,
 //! if it was made from that same text. All reading and writing of files of ours is here.
 
+pub mod secret;
 pub mod settings_file;
 pub mod state;
 

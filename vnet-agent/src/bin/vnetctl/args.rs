@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use vnet_agent::api::SOCKET_DEFAULT;
 
-use crate::{completions, drops, flows, interface, link, rule, screen::Format, trace};
+use crate::{ca, completions, drops, flows, interface, link, rule, screen::Format, trace};
 
 /// Asks the vnet agent of this host, and changes its links and rules.
 #[derive(Parser)]
@@ -76,6 +76,9 @@ pub enum Verb {
     /// Which frames go where.
     #[command(subcommand)]
     Rule(rule::Verb),
+    /// The overlay's certificate authority.
+    #[command(subcommand)]
+    Ca(ca::Verb),
     /// Completions for a shell, to be sourced.
     Completions(completions::Arguments),
 }
@@ -186,6 +189,9 @@ mod tests {
             ),
             ("trace --pcap f --bytes 60", ErrorKind::ArgumentConflict),
             ("trace --pcap f --from link:", ErrorKind::ValueValidation),
+            ("ca issue", ErrorKind::MissingRequiredArgument),
+            ("ca issue two --role king", ErrorKind::InvalidValue),
+            ("ca issue two --valid 1y", ErrorKind::ValueValidation),
             ("completions cmd", ErrorKind::InvalidValue),
         ] {
             assert_eq!(parse(line).err(), Some(kind), "{line:?}");
@@ -210,6 +216,8 @@ mod tests {
             "rule add --network blue --to 52:54:00:00:00:02 --link to-two",
             "rule add --network blue --from|'not 52:54:00:00:00:01|--to none --flood",
             "rule delete --network blue --from any --to|'not 52:54:00:00:00:02",
+            "ca init /etc/vnet/ca --valid 3650d",
+            "ca issue two --ca /etc/vnet/ca --role agent --valid 12h --out two.pem",
             "completions bash",
         ] {
             assert_eq!(parse(line).err(), None, "{line}");

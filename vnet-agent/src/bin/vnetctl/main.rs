@@ -5,6 +5,7 @@
 //! error. Exit status: 0 done, 1 failed, 2 wrong usage, 3 the agent is degraded (`status`).
 
 mod args;
+mod ca;
 mod client;
 mod completions;
 mod drops;
@@ -60,6 +61,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             Verb::Interface(verb) => interface::run(&verb, &client, &screen).await,
             Verb::Link(verb) => link::run(verb, &client, &screen).await,
             Verb::Rule(verb) => rule::run(verb, &client, &screen).await,
+            Verb::Ca(verb) => ca::run(verb, &screen),
             Verb::Completions(completions) => completions::run(&completions),
         }
     })

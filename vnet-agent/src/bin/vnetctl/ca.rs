@@ -1,0 +1,142 @@
+//! The overlay's certificate authority: made once, signs hosts.
+//!
+//! `init` and `issue` work on files and ask no agent.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use clap::{Subcommand, ValueEnum};
+use serde_json::json;
+use vnet_agent::identity::life::{AUTHORITY_LIFE, HOST_LIFE, parse_length};
+use vnet_agent::identity::{Authority, IdentityError, Role};
+use vnet_agent::store::secret;
+
+use crate::screen::{self, Format, Screen};
+
+/// What to do with the authority.
+#[derive(Subcommand)]
+pub enum Verb {
+    /// Make a new authority: its certificate (ca.pem) and its key (ca.key). Keep the key where few
+    /// can read it: the proxy needs it for hosts that join by a token, and to renew certificates.
+    Init {
+        /// Where to put them.
+        directory: PathBuf,
+        /// What its certificate calls it.
+        #[arg(long, default_value = "vnet")]
+        name: String,
+        /// How long it is good: 90d, 12h, …
+        #[arg(long, value_parser = parse_length, value_name = "TIME")]
+        valid: Option<Duration>,
+    },
+    /// Make a key and a certificate for a host, in one file: what its settings call `identity`.
+    Issue {
+        /// The host's name in the overlay.
+        host: String,
+        /// The authority's directory.
+        #[arg(long, default_value = ".", value_name = "DIRECTORY")]
+        ca: PathBuf,
+        /// What the host will be.
+        #[arg(long, value_enum, default_value_t)]
+        role: RoleArgument,
+        /// How long the certificate is good: 90d, 12h, …; it is renewed after two thirds of that.
+        #[arg(long, value_parser = parse_length, value_name = "TIME")]
+        valid: Option<Duration>,
+        /// Where to put it; HOST.pem otherwise.
+        #[arg(long, value_name = "PATH")]
+        out: Option<PathBuf>,
+    },
+}
+
+/// What a host is in the overlay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum RoleArgument {
+    /// Dials the proxy.
+    #[default]
+    Agent,
+    /// Is dialled.
+    Proxy,
+}
+
+impl From<RoleArgument> for Role {
+    fn from(role: RoleArgument) -> Self {
+        match role {
+            RoleArgument::Agent => Self::Agent,
+            RoleArgument::Proxy => Self::Proxy,
+        }
+    }
+}
+
+/// Does it.
+pub fn run(verb: Verb, screen: &Screen) -> anyhow::Result<ExitCode> {
+    match verb {
+        Verb::Init {
+            directory,
+            name,
+            valid,
+        } => {
+            let life = valid.unwrap_or(AUTHORITY_LIFE);
+            let authority = Authority::create(&name, now_unix_s()?, life)?;
+            secret::write_authority(&directory, &authority)?;
+            let fingerprint = authority.fingerprint();
+            say(
+                screen,
+                &format!(
+                    "{}: a new authority, fingerprint {fingerprint}\n",
+                    directory.display()
+                ),
+                &json!({ "directory": directory, "fingerprint": fingerprint }),
+            )
+        }
+        Verb::Issue {
+            host,
+            ca,
+            role,
+            valid,
+            out,
+        } => issue(&host, &ca, role.into(), valid, out, screen),
+    }
+}
+
+fn issue(
+    host: &str,
+    ca: &std::path::Path,
+    role: Role,
+    valid: Option<Duration>,
+    out: Option<PathBuf>,
+    screen: &Screen,
+) -> anyhow::Result<ExitCode> {
+    let authority = secret::read_authority(ca)?;
+    let life = valid.unwrap_or(HOST_LIFE);
+    let bundle = authority.issue(host, role, now_unix_s()?, life)?;
+    let out = out.unwrap_or_else(|| PathBuf::from(format!("{host}.pem")));
+    secret::write_new(&out, &bundle.to_text())?;
+    let until = bundle.says().life.to_unix_s;
+    say(
+        screen,
+        &format!(
+            "{}: key and certificate of {role} {host}, good for {} h\n",
+            out.display(),
+            life.as_secs() / 3600
+        ),
+        &json!({ "file": out, "host": host, "role": role, "expires_unix_s": until }),
+    )
+}
+
+/// Seconds since 1970.
+pub fn now_unix_s() -> Result<u64, IdentityError> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since
+        .map(|since| since.as_secs())
+        .map_err(|_| IdentityError::BeyondCalendar)
+}
+
+fn say(screen: &Screen, text: &str, value: &serde_json::Value) -> anyhow::Result<ExitCode> {
+    match screen.format {
+        Format::Table => screen::write(text.as_bytes()),
+        Format::Json => screen::write(format!("{value:#}\n").as_bytes()),
+    }
+    .context("cannot write the answer")?;
+    Ok(ExitCode::SUCCESS)
+}
