@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// How long anything may take before it is taken for not happening. The longest thing is an agent's
-/// start on an emulated processor: the kernel verifies six programs there in half a minute.
-pub const LIMIT: Duration = Duration::from_secs(120);
+/// How long anything may take before it is taken for not happening. The longest thing is the
+/// start of agents on an emulated processor: the kernel verifies six programs there in half a minute,
+/// and three times as many where three start at once.
+pub const LIMIT: Duration = Duration::from_secs(300);
 
 /// Asks again and again until there is an answer.
 ///

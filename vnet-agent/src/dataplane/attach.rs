@@ -165,7 +165,7 @@ impl DataPlane {
         let tc = tc(&mut self.object, program)?;
         // Before the filter, so that there is never one that nobody knows of.
         pin_program(tc, &pin)?;
-        match clsact::attach(tc, &current, is_ours) {
+        match clsact::attach(&self.pins, tc, (to.ifindex, &current), is_ours) {
             Ok(()) => match held {
                 Some(other) if other != pin => remove_file(&other),
                 _ => Ok(()),
@@ -174,6 +174,7 @@ impl DataPlane {
                 if held.as_ref() != Some(&pin) {
                     remove_file(&pin)?;
                 }
+                clsact::release_discipline(&self.pins, to.ifindex, current)?;
                 Err(match os_error(&source) {
                     Some(libc::EEXIST) => DataPlaneError::DeviceTakenAtTc {
                         device: device.to_owned(),
@@ -190,7 +191,7 @@ impl DataPlane {
     ///
     /// The pin could not be removed.
     pub fn detach(&mut self, from: Attachment) -> Result<(), DataPlaneError> {
-        clsact::release(from)?;
+        clsact::release(&self.pins, from)?;
         remove_file(&self.pins.link(from))
     }
 }

@@ -134,7 +134,7 @@ impl DataPlane {
         let pins = pin::Pins::new(pin_directory);
         // Those of other schemas hang on links of theirs, or came before there was this door.
         for attachment in pins.attachments()? {
-            clsact::release(attachment)?;
+            clsact::release(&pins, attachment)?;
         }
         pins.remove_all()
     }

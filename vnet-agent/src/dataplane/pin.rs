@@ -72,6 +72,12 @@ impl Pins {
         self.schema.join("links").join(program)
     }
 
+    /// Where it is noted which devices' `clsact` disciplines an agent has made. For all schemas:
+    /// whoever takes the last filter off removes the discipline.
+    pub(super) fn disciplines(&self) -> PathBuf {
+        self.root.join("clsact")
+    }
+
     /// Makes the directories, for root only.
     pub fn prepare(&self) -> Result<(), DataPlaneError> {
         for directory in ["maps", "links"] {

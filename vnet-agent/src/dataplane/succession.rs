@@ -140,7 +140,7 @@ impl Pins {
                 .partition(|(held, _)| waiting.contains(&held.ifindex));
             for (held, path) in go {
                 if !self.holds_in_any_role(held)? {
-                    clsact::release(held)?;
+                    clsact::release(self, held)?;
                 }
                 remove_file(&path)?;
             }

@@ -13,7 +13,7 @@ mod wire;
 use anyhow::Result;
 use e2e::frame::{guest, numbered};
 use e2e::stage::Family;
-use lab::{LIMIT, Offloads, TapSettings, in_lab};
+use lab::{LIMIT, Luggage, Offloads, TapSettings, in_lab, on_debians_kernel};
 
 use judge::Taker;
 use places::{Doors, PLAIN, Setup};
@@ -145,6 +145,39 @@ fn connections_of_guests_with_offloads() {
 fn connections_of_guests_with_offloads_where_xdp_passes_up_to_tc() {
     in_lab("streams-joined", |lab| {
         streams::run(lab, &Setup::through(JOINED))
+    });
+}
+
+/// Filters at the TC doors: Debian's kernel has no links for them, and taps of a kernel before 6.2
+/// know no joined datagrams.
+#[test]
+fn all_frames_through_tc_on_debians_kernel() {
+    let name = "all_frames_through_tc_on_debians_kernel";
+    let luggage = || Luggage::for_a_lab()?.tool("tcpdump");
+    on_debians_kernel(name, luggage, || {
+        in_lab("tc-older", |lab| {
+            let takes = Offloads {
+                udp: false,
+                ..Offloads::ALL
+            };
+            let setup = Setup {
+                takes,
+                ..Setup::through(TC)
+            };
+            matrix::run(lab, &setup, &ALL_BUT_DATAGRAMS)
+        });
+        Ok(())
+    });
+}
+
+#[test]
+fn connections_of_guests_with_offloads_on_debians_kernel() {
+    let name = "connections_of_guests_with_offloads_on_debians_kernel";
+    on_debians_kernel(name, Luggage::for_a_lab, || {
+        in_lab("streams-older", |lab| {
+            streams::run(lab, &Setup::through(TC))
+        });
+        Ok(())
     });
 }
 

@@ -145,7 +145,7 @@ impl Matrix<'_> {
                     self.amiss.push(format!(
                         "{}/{}: nobody sent {}",
                         TOPOLOGIES[topology],
-                        RECEIVERS[receiver].0,
+                        RECEIVERS[receiver],
                         frames::decode::decode(&frame).join(" / ")
                     ));
                 }
@@ -167,7 +167,7 @@ impl Matrix<'_> {
             .filter_map(|((place, topology, receiver), verdict)| {
                 let error = verdict.as_ref().err()?;
                 let (row, door) = (ROWS[*place].name, self.setup.doors.name);
-                let (topology, receiver) = (TOPOLOGIES[*topology], RECEIVERS[*receiver].0);
+                let (topology, receiver) = (TOPOLOGIES[*topology], RECEIVERS[*receiver]);
                 Some(format!("{row}/{topology}/{receiver}/{door}: {error}"))
             })
             .chain(self.amiss.iter().cloned())
@@ -196,7 +196,7 @@ impl Matrix<'_> {
             ""
         );
         for topology in TOPOLOGIES {
-            for (receiver, _) in RECEIVERS {
+            for receiver in RECEIVERS {
                 // Writing to a string cannot fail.
                 let _ = write!(table, " {topology:>9}/{receiver:<8}");
             }

@@ -33,9 +33,8 @@ const fn outside_bytes(family: Family) -> u32 {
 
 /// How far it is to a guest.
 pub const TOPOLOGIES: [&str; 3] = ["same host", "remote", "two hops"];
-/// What a guest takes, by the ports `tap1` and `tap2`.
-pub const RECEIVERS: [(&str, Offloads); 2] =
-    [("offloads", Offloads::ALL), ("none", Offloads::NONE)];
+/// What a guest takes, by the ports `tap1` and `tap2`: what the setup says, and nothing.
+pub const RECEIVERS: [&str; 2] = ["offloads", "none"];
 
 /// By which programs frames come in.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +60,8 @@ pub struct Setup {
     pub mtu: u32,
     /// Whether frames cross it as they leave a host, however large and unfinished.
     pub offloads: bool,
+    /// What the guests on `tap1` take.
+    pub takes: Offloads,
 }
 
 impl Setup {
@@ -72,7 +73,13 @@ impl Setup {
             families: [Family::Ipv4; 2],
             mtu: 1500,
             offloads: false,
+            takes: Offloads::ALL,
         }
+    }
+
+    /// What each of [`RECEIVERS`] takes.
+    const fn takers(&self) -> [Offloads; RECEIVERS.len()] {
+        [self.takes, Offloads::NONE]
     }
 }
 
@@ -151,7 +158,7 @@ impl Places {
                 sender = Some(host.tap_guest_with(port, guest(own), tap(Offloads::NONE))?);
             }
             let mut takers = Vec::new();
-            for (receiver, (_, offloads)) in RECEIVERS.into_iter().enumerate() {
+            for (receiver, offloads) in setup.takers().into_iter().enumerate() {
                 let mac = guest(taker_number(topology, receiver));
                 takers.push(Taker {
                     guest: host.tap_guest_with(&port_of(receiver), mac, tap(offloads))?,
@@ -204,7 +211,7 @@ fn settings(own: u8, setup: &Setup) -> Settings {
     if own == 1 {
         settings = with_port(settings, SENDER.0, SENDER.1, port);
     }
-    for (receiver, (_, offloads)) in RECEIVERS.into_iter().enumerate() {
+    for (receiver, offloads) in setup.takers().into_iter().enumerate() {
         let number = taker_number(place, receiver);
         // XDP is refused to a guest that has agreed on offloads: it may use them too.
         let port = if port == XDP && offloads != Offloads::NONE {

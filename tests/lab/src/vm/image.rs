@@ -4,7 +4,8 @@
 //! `busybox-static`. They are downloaded and unpacked once, not installed, and kept under
 //! `${XDG_CACHE_HOME:-$HOME/.cache}/vnet/guest/<kernel version>`. A directory appears there only
 //! when complete, and only one process makes it. There are modules for two ends: a guest with a
-//! network card, and a machine that is a lab itself ([`super::machine`]).
+//! network card, and a machine that is a lab itself ([`super::machine`]). Their directories are
+//! called after what is in them, so that a longer list makes another one.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -32,10 +33,20 @@ const CARD_MODULES: [&str; 8] = [
     "virtio_net",
 ];
 /// What hosts, underlays and guests of a lab are made of, in the order in which it can be loaded.
-const LAB_MODULES: [&str; 5] = ["llc", "stp", "bridge", "veth", "tun"];
-/// The places of both in the cache.
-const CARD_DIRECTORY: &str = "modules";
-const LAB_DIRECTORY: &str = "lab-modules";
+/// The last two are the TC door of a kernel without links for it, and the last but two the tunnels
+/// that guests make themselves.
+const LAB_MODULES: [&str; 10] = [
+    "llc",
+    "stp",
+    "bridge",
+    "veth",
+    "tun",
+    "udp_tunnel",
+    "ip6_udp_tunnel",
+    "vxlan",
+    "sch_ingress",
+    "cls_bpf",
+];
 const INIT: &str = include_str!("init.sh");
 
 /// What a machine is for, and so what its kernel needs.
@@ -45,6 +56,22 @@ pub(crate) enum Purpose {
     Guest,
     /// A place for a lab: it has bridges, veths and taps.
     Lab,
+}
+
+impl Purpose {
+    const ALL: [Self; 2] = [Self::Guest, Self::Lab];
+
+    const fn modules(self) -> &'static [&'static str] {
+        match self {
+            Self::Guest => &CARD_MODULES,
+            Self::Lab => &LAB_MODULES,
+        }
+    }
+
+    /// Where they are, under the directory of a kernel.
+    fn directory(self) -> String {
+        format!("modules+{}", self.modules().join("+"))
+    }
 }
 
 /// The files of a guest, unpacked and ready to boot.
@@ -102,10 +129,7 @@ impl GuestImage {
             .device("dev/console", 5, 1)
             .program("bin/busybox", &busybox)
             .program("init", INIT.as_bytes());
-        let directory = self.directory.join(match purpose {
-            Purpose::Guest => CARD_DIRECTORY,
-            Purpose::Lab => LAB_DIRECTORY,
-        });
+        let directory = self.directory.join(purpose.directory());
         let mut modules = fs::read_dir(&directory)
             .with_context(|| format!("cannot read {}", directory.display()))?
             .map(|entry| Ok(entry?.path()))
@@ -132,8 +156,17 @@ fn newest_in(cache: &Path) -> Option<PathBuf> {
     fs::read_dir(cache)
         .ok()?
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.join("vmlinuz").exists())
+        .filter(|path| path.join("vmlinuz").exists() && lacking(path).is_empty())
         .max_by_key(|path| path.metadata().and_then(|about| about.modified()).ok())
+}
+
+/// Whose modules are not there, or not those of today.
+fn lacking(directory: &Path) -> Vec<Purpose> {
+    let is_there = |purpose: &Purpose| directory.join(purpose.directory()).exists();
+    Purpose::ALL
+        .into_iter()
+        .filter(|purpose| !is_there(purpose))
+        .collect()
 }
 
 /// The name of the package that holds the newest kernel.
@@ -158,7 +191,7 @@ fn in_cache_or_made(cache: &Path, package: &str) -> Result<PathBuf> {
         .trim_start_matches("linux-image-")
         .trim_end_matches("-unsigned");
     let directory = cache.join(version);
-    if directory.join(LAB_DIRECTORY).exists() {
+    if lacking(&directory).is_empty() {
         return Ok(directory);
     }
     eprintln!("downloading {package} and {SHELL_PACKAGE} (once)");
@@ -178,9 +211,11 @@ fn in_cache_or_made(cache: &Path, package: &str) -> Result<PathBuf> {
     collect(&unpacked, version, &complete)?;
     let fail = |to: &Path| format!("cannot make {}", to.display());
     if directory.exists() {
-        // It lacks this, and all else of it may be in use.
-        let to = directory.join(LAB_DIRECTORY);
-        fs::rename(complete.join(LAB_DIRECTORY), &to).with_context(|| fail(&to))?;
+        // All else of it may be in use.
+        for purpose in lacking(&directory) {
+            let to = directory.join(purpose.directory());
+            fs::rename(complete.join(purpose.directory()), &to).with_context(|| fail(&to))?;
+        }
     } else {
         fs::rename(&complete, &directory).with_context(|| fail(&directory))?;
     }
@@ -215,15 +250,20 @@ fn collect(unpacked: &Path, version: &str, target: &Path) -> Result<()> {
         .into_iter()
         .find(|path| path.exists())
         .context("the kernel package has no modules")?;
-    collect_modules(&library, &CARD_MODULES, &target.join(CARD_DIRECTORY))?;
-    collect_modules(&library, &LAB_MODULES, &target.join(LAB_DIRECTORY))
+    Purpose::ALL.into_iter().try_for_each(|purpose| {
+        collect_modules(
+            &library,
+            purpose.modules(),
+            &target.join(purpose.directory()),
+        )
+    })
 }
 
 fn collect_modules(library: &Path, modules: &[&str], target: &Path) -> Result<()> {
     fs::create_dir_all(target)?;
     let built_in = fs::read_to_string(library.join("modules.builtin")).unwrap_or_default();
     for (order, module) in modules.iter().enumerate() {
-        let path = target.join(format!("{order}-{module}.ko"));
+        let path = target.join(format!("{order:02}-{module}.ko"));
         match find_module(&library.join("kernel"), module)? {
             Some(found) => unpack_module(&found, &path)?,
             None => ensure!(

@@ -10,8 +10,11 @@
 #             <standard error in hexadecimal, any number of lines>
 #             end
 
-/bin/busybox mkdir -p /proc /sys /dev /tmp /root
+/bin/busybox mkdir -p /proc /sys /dev /etc /tmp /root
 /bin/busybox --install -s /bin
+# For programs that ask who they are.
+echo root:x:0:0:root:/root:/bin/sh >/etc/passwd
+echo root:x:0: >/etc/group
 export PATH=/programs:/bin HOME=/root
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
