@@ -1,9 +1,10 @@
 //! What might somebody else have done to a host, or send to it?
 //!
-//! An XDP program that is not ours ([`Program`]), pinned maps, and raw packets on the wire
+//! A program that is not ours ([`Program`]), pinned maps, and raw packets on the wire
 //! ([`Wire`]), from stations that have no agent.
 #![expect(unsafe_code, reason = "system calls that have no safe wrapper")]
 
+use std::ffi::CStr;
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -16,8 +17,13 @@ const MAP_CREATE: u32 = 0;
 const PROG_LOAD: u32 = 5;
 const OBJ_PIN: u32 = 6;
 const LINK_CREATE: u32 = 28;
+const PROG_TYPE_TC: u64 = 3;
 const PROG_TYPE_XDP: u64 = 6;
 const ATTACH_XDP: u64 = 37;
+const ATTACH_TC: u64 = 46;
+/// Verdicts.
+const XDP_PASS: u64 = 2;
+const TC_NEXT: u64 = 0xffff_ffff;
 
 /// The number that the kernel has for a device of the host.
 ///
@@ -47,7 +53,7 @@ pub fn mtu_of(host: &Host, device: &str) -> Result<u32> {
         .parse()?)
 }
 
-/// Somebody else's XDP program on a device, as long as this lives. It passes every frame.
+/// Somebody else's program on a device, as long as this lives. It passes every frame.
 #[derive(Debug)]
 pub struct Program {
     _link: OwnedFd,
@@ -61,7 +67,22 @@ impl Program {
     /// The device has one already.
     pub fn on(host: &Host, device: &str) -> Result<Self> {
         let index = index_of(host, device)?;
-        let link = host.inside(|| attach_pass(index))?;
+        let pass = [PROG_TYPE_XDP, XDP_PASS, ATTACH_XDP];
+        let link = host.inside(|| attach(pass, c"pass", index))?;
+        Ok(Self {
+            _link: link.with_context(|| format!("cannot put a program on {device}"))?,
+        })
+    }
+
+    /// Puts one at the device's TC door, with this name of at most 15 bytes.
+    ///
+    /// # Errors
+    ///
+    /// The kernel has no links for that door.
+    pub fn at_tc(host: &Host, device: &str, name: &CStr) -> Result<Self> {
+        let index = index_of(host, device)?;
+        let pass = [PROG_TYPE_TC, TC_NEXT, ATTACH_TC];
+        let link = host.inside(|| attach(pass, name, index))?;
         Ok(Self {
             _link: link.with_context(|| format!("cannot put a program on {device}"))?,
         })
@@ -97,20 +118,30 @@ pub fn pin_map(host: &Host, path: &str) -> Result<()> {
     pinned.with_context(|| format!("cannot pin a map at {path:?}"))
 }
 
-fn attach_pass(device: u32) -> io::Result<OwnedFd> {
-    // r0 = XDP_PASS; exit (`struct bpf_insn`)
-    let instructions: [u64; 2] = [2 << 32 | 0xb7, 0x95];
-    // prog_type, insn_cnt, insns, license
+/// A program of this type with this verdict, by a link of this type.
+fn attach(
+    [program_type, verdict, attach_type]: [u64; 3],
+    name: &CStr,
+    device: u32,
+) -> io::Result<OwnedFd> {
+    // r0 = verdict; exit (`struct bpf_insn`)
+    let instructions: [u64; 2] = [verdict << 32 | 0xb7, 0x95];
+    // prog_type, insn_cnt, insns, license; prog_name
     let mut load = [0_u64; 16];
-    load[0] = PROG_TYPE_XDP | 2 << 32;
+    load[0] = program_type | 2 << 32;
     load[1] = instructions.as_ptr() as u64;
     load[2] = c"GPL".as_ptr() as u64;
+    for (word, bytes) in load[6..8].iter_mut().zip(name.to_bytes().chunks(8)) {
+        let mut padded = [0; 8];
+        padded[..bytes.len()].copy_from_slice(bytes);
+        *word = u64::from_ne_bytes(padded);
+    }
     let program = descriptor(bpf(PROG_LOAD, &load)?)?;
     // prog_fd, target_ifindex, attach_type
     let number = u64::from(program.as_raw_fd().cast_unsigned());
     descriptor(bpf(
         LINK_CREATE,
-        &[number | u64::from(device) << 32, ATTACH_XDP, 0, 0],
+        &[number | u64::from(device) << 32, attach_type, 0, 0, 0, 0],
     )?)
 }
 

@@ -287,6 +287,37 @@ fn where_xdp_cannot_be_attached_it_is_tc_for_the_time_being() {
     });
 }
 
+/// Joining only makes faster: without it all is well, and the status says why it is so.
+#[test]
+fn where_tc_cannot_be_put_behind_xdp_frames_are_not_joined() {
+    in_lab("unjoined", |lab| {
+        let (one, two, _underlay) = pair(lab, Some(Offloads::NONE), AUTO, "door = \"xdp\"")?;
+        for site in [&one, &two] {
+            ask::until_healthy(&site.host)?;
+        }
+        // As another agent would have it there.
+        let theirs = Program::at_tc(&two.host, DEVICE, c"underlay_tc")?;
+        let outcome = during(&one.guest, &two.guest, |stream| {
+            two.guest.set_offloads(Offloads::ALL)?;
+            until_door(&two.host, PORT, Door::Tc)?;
+            let status = ask::until(&two.host, "joining is given up", |status| {
+                let mut doors = status.doors.iter();
+                doors.any(|door| door.why.contains("frames are not joined, for tc fails"))
+            })?;
+            assert!(status.doors.iter().all(|door| !door.joins), "{status:?}");
+            stream.flow_on(FRAMES)
+        })?;
+        outcome.must_be_perfect(FRAMES)?;
+        ask::until_healthy(&two.host)?;
+        assert_eq!(
+            programs(&two.host, DEVICE)?.as_deref(),
+            Some("xdp (native)")
+        );
+        drop(theirs);
+        Ok(())
+    });
+}
+
 #[test]
 fn a_guest_on_a_veth_has_the_tc_door() {
     in_lab("veth", |lab| {

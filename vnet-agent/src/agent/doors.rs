@@ -28,8 +28,8 @@ pub(super) struct Doors {
     /// The device that the pick for the underlay is about.
     underlay: u32,
     ports: BTreeMap<u32, Watched>,
-    /// Where XDP could not be attached, and why; as long as the device stays as it was.
-    xdp_fails: BTreeMap<u32, (Device, String)>,
+    /// Where a program could not be attached, and why; as long as the device stays as it was.
+    fails: BTreeMap<(u32, Door), (Device, String)>,
     looked: Instant,
 }
 
@@ -48,7 +48,7 @@ impl Doors {
             picks: Picks::default(),
             underlay: 0,
             ports: BTreeMap::new(),
-            xdp_fails: BTreeMap::new(),
+            fails: BTreeMap::new(),
             looked: Instant::now(),
         }
     }
@@ -64,8 +64,8 @@ impl Doors {
         self.picks.ports.get(&index).or_else(underlay)
     }
 
-    fn xdp_fails(&self, device: &Device) -> Option<&str> {
-        let (_, why) = self.xdp_fails.get(&device.index)?;
+    fn fails(&self, device: &Device, door: Door) -> Option<&str> {
+        let (_, why) = self.fails.get(&(device.index, door))?;
         Some(why)
     }
 }
@@ -93,8 +93,8 @@ impl Agent {
     pub(super) fn pick_doors(&mut self) {
         let devices = &self.host.devices;
         self.doors
-            .xdp_fails
-            .retain(|index, (device, _)| devices.get(index) == Some(device));
+            .fails
+            .retain(|(index, _), (device, _)| devices.get(index) == Some(device));
         self.observe();
         let picks = self.picks();
         for (index, pick) in &picks.ports {
@@ -124,8 +124,9 @@ impl Agent {
         }
     }
 
-    /// Where XDP was picked and could not be attached, TC it is. True where there is such a device.
-    pub(super) fn give_up_xdp(&mut self) -> bool {
+    /// Where XDP was picked and could not be attached, TC it is; where TC could not be attached
+    /// behind it, frames are not joined. True where something is known that was not.
+    pub(super) fn give_up_doors(&mut self) -> bool {
         let mut gave_up = false;
         for (attachment, why) in self.reconciler.unattached() {
             let &Attachment {
@@ -139,13 +140,15 @@ impl Agent {
                 Role::Agent => None,
             };
             let device = self.host.devices.get(&ifindex);
-            if let Some(device) = device
-                && door == Door::Xdp
-                && choice == Some(DoorChoice::Auto)
-            {
+            let joins = self.doors.picks.underlay.as_ref().is_some_and(|p| p.joins);
+            let can_do_without = match door {
+                Door::Xdp => choice == Some(DoorChoice::Auto),
+                Door::Tc => role == Role::Underlay && joins,
+            };
+            if let Some(device) = device.filter(|_| can_do_without) {
                 let failure = (device.clone(), why.clone());
-                self.doors.xdp_fails.insert(ifindex, failure);
-                gave_up = true;
+                let before = self.doors.fails.insert((ifindex, door), failure.clone());
+                gave_up |= before != Some(failure);
             }
         }
         gave_up
@@ -197,7 +200,8 @@ impl Agent {
         let underlay = underlay.map(|device| UnderlayFacts {
             choice: self.configuration.underlay.door,
             device,
-            xdp_fails: self.doors.xdp_fails(device),
+            xdp_fails: self.doors.fails(device, Door::Xdp),
+            tc_fails: self.doors.fails(device, Door::Tc),
         });
         let ports = self.devices.iter().filter_map(|taken| {
             let device = self.host.device_named(&taken.name)?;
@@ -210,7 +214,7 @@ impl Agent {
                 before: self.programs(Role::Port, device.index).next(),
                 shown: watched.shown,
                 mix: watched.mix,
-                xdp_fails: self.doors.xdp_fails(device),
+                xdp_fails: self.doors.fails(device, Door::Xdp),
             })
         });
         picks(underlay, &ports.collect::<Vec<_>>())

@@ -144,7 +144,7 @@ impl Agent {
     async fn reconcile(&mut self) {
         let tap = self.keep_tap().await;
         let mut faults = self.reconcile_once().await;
-        if self.give_up_xdp() {
+        if self.give_up_doors() {
             faults = self.reconcile_once().await;
         }
         // The new comes before the old goes. What had no room beside the old has it now.

@@ -48,13 +48,15 @@ pub struct UnderlayFacts<'a> {
     pub device: &'a Device,
     /// Why XDP could not be attached, where it was tried.
     pub xdp_fails: Option<&'a str>,
+    /// Why TC could not be attached behind XDP, where it was tried.
+    pub tc_fails: Option<&'a str>,
 }
 
 /// The doors of all devices.
 pub fn picks(underlay: Option<UnderlayFacts<'_>>, ports: &[PortFacts<'_>]) -> Picks {
     let mut picked = underlay.map(|facts| underlay_pick(&facts));
     let wire = picked.as_ref().map(|pick| pick.door);
-    let ports: BTreeMap<u32, Pick> = ports
+    let mut port_picks: BTreeMap<u32, Pick> = ports
         .iter()
         .map(|facts| {
             let deaf = deaf_target(facts, underlay.as_ref(), ports);
@@ -62,15 +64,21 @@ pub fn picks(underlay: Option<UnderlayFacts<'_>>, ports: &[PortFacts<'_>]) -> Pi
         })
         .collect();
     if let Some(pick) = &mut picked {
-        pick.joins = ports.values().any(|port| port.joins);
+        pick.joins = port_picks.values().any(|port| port.joins);
+        let failure = underlay.and_then(|facts| facts.tc_fails);
+        if let Some(why) = failure.filter(|_| pick.joins && !ports.iter().any(is_deaf)) {
+            pick.joins = false;
+            pick.why = format!("{}; frames are not joined, for tc fails: {why}", pick.why);
+            port_picks.values_mut().for_each(|port| port.joins = false);
+        }
     }
-    let all_xdp = ports
+    let all_xdp = port_picks
         .values()
         .chain(&picked)
         .all(|pick| pick.door == Door::Xdp);
     Picks {
         underlay: picked,
-        ports,
+        ports: port_picks,
         agent: Some(if all_xdp { Door::Xdp } else { Door::Tc }),
     }
 }
@@ -80,6 +88,14 @@ pub fn picks(underlay: Option<UnderlayFacts<'_>>, ports: &[PortFacts<'_>]) -> Pi
 fn takes_redirects(device: &Device) -> bool {
     let told = device.abilities.takes_redirects;
     told.unwrap_or(device.kind != DeviceKind::Veth)
+}
+
+/// What XDP on the underlay cannot redirect at once into a port has to be passed up in any case.
+fn is_deaf(facts: &PortFacts<'_>) -> bool {
+    // Where the kernel does not say, who forces XDP has seen to the device's other end.
+    let is_vouched_for =
+        facts.choice == DoorChoice::Xdp && facts.device.abilities.takes_redirects.is_none();
+    !takes_redirects(facts.device) && !is_vouched_for
 }
 
 /// A device that this port's frames go to, and that XDP cannot redirect into.
@@ -103,12 +119,7 @@ fn port_pick(facts: &PortFacts<'_>, deaf: Option<&Device>, wire: Option<Door>) -
     let device = facts.device;
     let is_tc = pick.door == Door::Tc;
     let pays = is_tc && device.abilities.segments && !facts.mix.gets_small();
-    // Where the kernel does not say, who forces XDP has seen to the device's other end.
-    let is_vouched_for =
-        facts.choice == DoorChoice::Xdp && device.abilities.takes_redirects.is_none();
-    // What XDP on the underlay cannot redirect at once has to be passed up in any case.
-    let is_deaf = !takes_redirects(device) && !is_vouched_for;
-    pick.joins = wire == Some(Door::Xdp) && (pays || is_deaf);
+    pick.joins = wire == Some(Door::Xdp) && (pays || is_deaf(facts));
     pick.direct = is_tc && device.kind == DeviceKind::Veth && device.abilities.is_elsewhere;
     pick
 }

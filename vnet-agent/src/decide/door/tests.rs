@@ -61,6 +61,7 @@ fn wire(device: &Device) -> UnderlayFacts<'_> {
         choice: DoorChoice::Auto,
         device,
         xdp_fails: None,
+        tc_fails: None,
     }
 }
 
@@ -322,6 +323,29 @@ fn frames_are_joined_for_guests_that_take_them_unless_they_get_small_ones() {
 }
 
 #[test]
+fn joining_is_given_up_where_tc_fails_unless_there_is_no_other_way() {
+    let card = device(2, DeviceKind::Hardware, PLAIN);
+    let asks = device(10, DeviceKind::Tap, OFFLOADS);
+    let veth = device(11, DeviceKind::Veth, DEAF);
+    let underlay = UnderlayFacts {
+        tc_fails: Some("it is taken"),
+        ..wire(&card)
+    };
+    let given_up = picks(Some(underlay), &[facts(&asks)]);
+    let wire = given_up.underlay.unwrap();
+    assert_eq!((wire.door, wire.joins), (Door::Xdp, false));
+    assert!(wire.why.ends_with("tc fails: it is taken"), "{}", wire.why);
+    assert!(!given_up.ports[&10].joins);
+
+    let needed = picks(Some(underlay), &[facts(&asks), facts(&veth)]);
+    assert!(needed.underlay.unwrap().joins);
+    assert!(needed.ports[&10].joins && needed.ports[&11].joins);
+
+    let unasked = picks(Some(underlay), &[]).underlay.unwrap();
+    assert_eq!(unasked.why, "its driver runs XDP programs");
+}
+
+#[test]
 fn a_veth_is_handed_frames_where_its_other_end_is_elsewhere() {
     let here = device(10, DeviceKind::Veth, PLAIN);
     let there = device(10, DeviceKind::Veth, DEAF);
@@ -359,6 +383,7 @@ fn the_underlay_and_the_agents_tap_have_doors_of_their_own() {
             choice,
             device,
             xdp_fails: fails,
+            tc_fails: None,
         };
         let picks = picks(Some(underlay), &[facts(port)]);
         let door = picks.underlay.unwrap().door;
