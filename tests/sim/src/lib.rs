@@ -1,0 +1,12 @@
+//! Do many hosts together do what the topology says?
+//!
+//! Each host ([`host`]) is what an agent makes of its part of a topology: the same reconciliation,
+//! the same journeys over tables on the heap, the same copier of frames for many. Between them is
+//! a network ([`world`]) with virtual time, delay, loss and cuts, all from one seed. Topologies by
+//! chance are in [`topology`]; what is asserted of them is in `tests/`. No root, no clock.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+pub mod host;
+pub mod topology;
+pub mod world;

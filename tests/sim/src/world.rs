@@ -1,0 +1,244 @@
+//! The hosts and the network between them, in virtual time.
+//!
+//! Input: a topology, conditions, and what happens when. Output: every delivery, and what was lost
+//! on the way. The same seed gives the same run: all chance is drawn from one generator, and
+//! events at one time happen in the order in which they were made.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use proptest::prelude::Rng as _;
+use proptest::test_runner::{RngAlgorithm, TestRng};
+use vnet_agent::model::Secrets;
+use vnet_agent::model::topology::{Topology, Vm};
+use vnet_common::addr::{Cookie, Mac};
+
+use crate::host::{Sent, SimHost};
+
+/// How the network between the hosts treats packets.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Conditions {
+    /// Of a thousand packets, how many are lost.
+    pub loss_per_mille: u32,
+    /// The shortest way, nanoseconds.
+    pub delay_ns: u64,
+    /// What is added by chance, at most: later packets may overtake earlier ones.
+    pub jitter_ns: u64,
+}
+
+/// A frame that reached a device.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Delivery {
+    /// The host.
+    pub host: String,
+    /// The device there.
+    pub device: String,
+    /// The frame.
+    pub frame: Vec<u8>,
+}
+
+/// What happens at some time.
+enum Event {
+    /// A guest sends.
+    Send {
+        host: String,
+        device: String,
+        frame: Vec<u8>,
+    },
+    /// A packet arrives.
+    Arrive { host: String, packet: Vec<u8> },
+    /// An agent takes its next step.
+    Step { host: String },
+}
+
+/// Everything.
+pub struct World {
+    /// By name.
+    pub hosts: BTreeMap<String, SimHost>,
+    /// What reached devices so far.
+    pub delivered: Vec<Delivery>,
+    /// Packets that the network lost.
+    pub lost: u64,
+    addresses: BTreeMap<IpAddr, String>,
+    cuts: BTreeSet<(String, String)>,
+    secrets: Secrets,
+    conditions: Conditions,
+    chance: TestRng,
+    now_ns: u64,
+    made: u64,
+    events: BTreeMap<(u64, u64), Event>,
+}
+
+/// More events than any run that ends has.
+const EVENTS_MAX: u64 = 1_000_000;
+
+impl World {
+    /// The hosts of a topology, which know nothing of it yet but their own ports.
+    pub fn new(topology: &Topology, conditions: Conditions, seed: u64) -> Self {
+        let names = topology.hosts.iter().map(|host| host.name.clone());
+        let hosts: BTreeMap<_, _> = names
+            .map(|name| (name.clone(), SimHost::new(topology, &name)))
+            .collect();
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        Self {
+            addresses: hosts
+                .iter()
+                .map(|(name, host)| (host.address, name.clone()))
+                .collect(),
+            hosts,
+            delivered: Vec::new(),
+            lost: 0,
+            cuts: BTreeSet::new(),
+            secrets: Secrets::default(),
+            conditions,
+            chance: TestRng::from_seed(RngAlgorithm::ChaCha, &bytes),
+            now_ns: 0,
+            made: 0,
+            events: BTreeMap::new(),
+        }
+    }
+
+    fn deal(&mut self, topology: &Topology) {
+        for (one, other) in topology.pairs() {
+            if self.secrets.between(one, other).is_none() {
+                let cookie = Cookie(self.chance.next_u64().max(1));
+                self.secrets.deal(one, other, cookie);
+            }
+        }
+    }
+
+    /// Brings a topology about everywhere, at once.
+    pub fn bring_about(&mut self, topology: &Topology, revision: u64) {
+        self.deal(topology);
+        for (name, host) in &mut self.hosts {
+            host.take(&topology.part(name, revision, &self.secrets).unwrap());
+            host.finish();
+        }
+    }
+
+    /// Hands each host its part at a time by chance within `spread_ns`; each agent then takes a
+    /// step every `step_ns`.
+    pub fn change(&mut self, topology: &Topology, revision: u64, spread_ns: u64, step_ns: u64) {
+        self.deal(topology);
+        for name in self.hosts.keys().cloned().collect::<Vec<_>>() {
+            let part = topology.part(&name, revision, &self.secrets).unwrap();
+            let host = self.hosts.get_mut(&name).unwrap();
+            host.take(&part);
+            let begin_ns = self.now_ns + self.chance.next_u64() % spread_ns.max(1);
+            // More steps than any part of these sizes needs; the rest finds nothing to do.
+            for step in 0..200 {
+                let host = name.clone();
+                self.at(begin_ns + step * step_ns, Event::Step { host });
+            }
+        }
+    }
+
+    /// Whether packets between two hosts get through from now on.
+    pub fn set_cut(&mut self, one: &str, other: &str, is_cut: bool) {
+        for pair in [(one, other), (other, one)] {
+            let pair = (pair.0.to_owned(), pair.1.to_owned());
+            if is_cut {
+                self.cuts.insert(pair);
+            } else {
+                self.cuts.remove(&pair);
+            }
+        }
+    }
+
+    fn at(&mut self, time_ns: u64, event: Event) {
+        self.made += 1;
+        assert!(self.made < EVENTS_MAX, "this does not end");
+        self.events.insert((time_ns, self.made), event);
+    }
+
+    /// Has a VM send a frame after so much time.
+    pub fn send(&mut self, after_ns: u64, vm: &Vm, destination: Mac, payload: &[u8]) {
+        let frame = frame(vm.mac, destination, payload);
+        let (host, device) = (vm.host.clone(), vm.device.clone());
+        let time_ns = self.now_ns + after_ns;
+        self.at(
+            time_ns,
+            Event::Send {
+                host,
+                device,
+                frame,
+            },
+        );
+    }
+
+    /// Lets time pass until nothing is left to happen.
+    pub fn run(&mut self) {
+        while let Some(((time_ns, _), event)) = self.events.pop_first() {
+            self.now_ns = time_ns;
+            match event {
+                Event::Send {
+                    host,
+                    device,
+                    frame,
+                } => {
+                    let sent = self.host(&host).from_guest(&device, &frame);
+                    self.carry(&host, sent);
+                }
+                Event::Arrive { host, packet } => {
+                    let sent = self.host(&host).from_wire(&packet);
+                    self.carry(&host, sent);
+                }
+                Event::Step { host } => {
+                    self.host(&host).step();
+                }
+            }
+        }
+    }
+
+    fn host(&mut self, name: &str) -> &mut SimHost {
+        let host = self.hosts.get_mut(name).unwrap();
+        host.set_now(self.now_ns);
+        host
+    }
+
+    fn carry(&mut self, from: &str, sent: Vec<Sent>) {
+        for sent in sent {
+            match sent {
+                Sent::Into(device, frame) => self.delivered.push(Delivery {
+                    host: from.to_owned(),
+                    device,
+                    frame,
+                }),
+                Sent::Wire(packet) => self.carry_packet(from, packet),
+            }
+        }
+    }
+
+    fn carry_packet(&mut self, from: &str, packet: Vec<u8>) {
+        let Some(to) = self.addresses.get(&destination(&packet)).cloned() else {
+            panic!("{from} sent a packet to nowhere");
+        };
+        let is_cut = self.cuts.contains(&(from.to_owned(), to.clone()));
+        let is_lost = self.chance.next_u32() % 1000 < self.conditions.loss_per_mille;
+        if is_cut || is_lost {
+            self.lost += 1;
+            return;
+        }
+        let jitter_ns = self.chance.next_u64() % (self.conditions.jitter_ns + 1);
+        let time_ns = self.now_ns + self.conditions.delay_ns + jitter_ns;
+        self.at(time_ns, Event::Arrive { host: to, packet });
+    }
+}
+
+/// A frame of a type that nobody else uses.
+pub fn frame(source: Mac, destination: Mac, payload: &[u8]) -> Vec<u8> {
+    let mut frame = [&destination.0[..], &source.0, &[0x88, 0xb5], payload].concat();
+    frame.resize(frame.len().max(60), 0);
+    frame
+}
+
+/// The outer destination, as a decoder that is not ours reads it.
+fn destination(packet: &[u8]) -> IpAddr {
+    let packet = etherparse::SlicedPacket::from_ethernet(packet).unwrap();
+    match packet.net.unwrap() {
+        etherparse::NetSlice::Ipv4(ip) => ip.header().destination_addr().into(),
+        etherparse::NetSlice::Ipv6(ip) => ip.header().destination_addr().into(),
+        etherparse::NetSlice::Arp(_) => panic!("no host asks for neighbours here"),
+    }
+}
