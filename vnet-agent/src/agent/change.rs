@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use vnet_common::rule::{Destination, Source};
 
 use super::Agent;
+use crate::api::stream::{Event, EventKind};
 use crate::api::{Change, ChangeOutcome, Refusal};
 use crate::model::problem::ErrorKind;
 use crate::model::{Configuration, ConfigurationError, Link, Rule};
@@ -106,6 +107,9 @@ impl Agent {
         let notes = faults
             .map(|fault| format!("{}: {}", fault.subject, fault.message))
             .collect();
+        let message = outcome.to_string();
+        self.events
+            .tell(Event::now(EventKind::Changed, &subject, message));
         Change {
             outcome,
             subject,

@@ -22,6 +22,7 @@ use super::tap::OwnTap;
 use super::{Agent, Inputs, namespace, secret};
 use crate::act::reconcile::Desired;
 use crate::act::reconcile::runtime::Reconciler;
+use crate::api::stream::{Event, EventKind, Teller};
 use crate::api::{ASKS_WAITING_MAX, Request, http, socket};
 use crate::dataplane::events::Events;
 use crate::dataplane::{DataPlane, pin};
@@ -197,6 +198,7 @@ pub async fn run(settings_path: &Path) -> Result<()> {
         devices: Vec::new(),
         desired: Desired::default(),
         faults: Vec::new(),
+        events: Teller::default(),
         receivers,
         slow_path: Arc::new(SlowPathCounts::default()),
         tap: OwnTap::new(&tap),
@@ -230,10 +232,15 @@ impl Agent {
         let (asks, requests) = mpsc::channel(ASKS_WAITING_MAX);
         let metrics = self.serve_metrics(asks.clone()).await?;
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let api = tokio::spawn(http::serve(listener, asks, async move {
-            // Either way it is time to stop.
-            let _ = stopped.await;
-        }));
+        let api = tokio::spawn(http::serve(
+            listener,
+            asks,
+            self.events.clone(),
+            async move {
+                // Either way it is time to stop.
+                let _ = stopped.await;
+            },
+        ));
         self.copy_from(tap);
 
         let notifier = Notifier::from_environment().context("NOTIFY_SOCKET")?;
@@ -255,6 +262,9 @@ impl Agent {
             )
             .await;
         notifier.stopping();
+        let stopping = "it stops; the data plane forwards on";
+        self.events
+            .tell(Event::now(EventKind::Stopping, "agent", stopping));
         info!("stopping; the data plane forwards on (`vnet-agent teardown` removes it)");
         self.tap = OwnTap::default();
         if let Some(metrics) = metrics {

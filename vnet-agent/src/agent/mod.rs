@@ -40,6 +40,7 @@ use crate::act::reconcile::desired::Fault;
 use crate::act::reconcile::runtime::Reconciler;
 use crate::act::reconcile::{Desired, Surroundings, desired};
 use crate::api::Request;
+use crate::api::stream::{self, EventKind, Teller};
 use crate::dataplane::events::Events;
 use crate::dataplane::object::ledger_slots;
 use crate::model::host::Host;
@@ -66,6 +67,7 @@ pub struct Agent {
     devices: Vec<PortDevice>,
     desired: Desired,
     faults: Vec<Fault>,
+    events: Teller,
     receivers: watch::Sender<Arc<Receivers>>,
     slow_path: Arc<SlowPathCounts>,
     tap: tap::OwnTap,
@@ -138,6 +140,12 @@ impl Agent {
             .get(&port.0)
             .map_or("?", |device| device.name.as_str());
         info!(device, %address, "the port's address is learned");
+        let (subject, message) = (
+            format!("port {device}"),
+            format!("its address is {address}"),
+        );
+        self.events
+            .tell(stream::Event::now(EventKind::Learned, subject, message));
     }
 
     /// Makes the kernel hold what it should, given everything that is known now.
@@ -187,9 +195,18 @@ impl Agent {
             } else {
                 warn!(subject = fault.subject, "{}. {}", fault.message, fault.cure);
             }
+            let kind = if fault.is_waiting {
+                EventKind::Waiting
+            } else {
+                EventKind::Problem
+            };
+            let event = stream::Event::now(kind, &fault.subject, &fault.message);
+            self.events.tell(event.cure(&fault.cure));
         }
         for fault in self.faults.iter().filter(|fault| !faults.contains(fault)) {
             info!(subject = fault.subject, "over: {}", fault.message);
+            let event = stream::Event::now(EventKind::Over, &fault.subject, &fault.message);
+            self.events.tell(event);
         }
     }
 

@@ -20,7 +20,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::Request;
-use super::route::{Asker, metrics_router, router};
+use super::route::{Asker, Streaming, metrics_router, router};
+use super::stream::Teller;
 
 /// Connections served at one time; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 64;
@@ -30,6 +31,8 @@ const SCRAPERS_MAX: usize = 4;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// For a connection as a whole, the reading of the answer included.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
+/// For a stream of events as a whole: its reader asks again then.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 /// For connections to finish when the agent stops.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -40,9 +43,10 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 pub async fn serve(
     listener: UnixListener,
     asks: mpsc::Sender<Request>,
+    events: Teller,
     shutdown: impl Future<Output = ()>,
 ) {
-    let router = router(asks);
+    let router = router(asks, events);
     let of = move |stream: &UnixStream| router.clone().layer(Extension(Asker::of(stream)));
     serve_accepted(listener, of, CONNECTIONS_MAX, shutdown).await;
 }
@@ -93,12 +97,19 @@ async fn serve_accepted<L: Listener>(
 }
 
 async fn serve_one(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router) {
+    let streaming = Streaming::default();
+    let router = router.layer(Extension(streaming.clone()));
     let connection = http1::Builder::new()
         .keep_alive(false)
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    match timeout(CONNECTION_TIMEOUT, connection).await {
+    tokio::pin!(connection);
+    let mut ended = timeout(CONNECTION_TIMEOUT, &mut connection).await;
+    if ended.is_err() && streaming.has_begun() {
+        ended = timeout(STREAM_TIMEOUT, connection).await;
+    }
+    match ended {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "a connection broke"),
         Err(_) => tracing::debug!("a connection took too long"),

@@ -26,6 +26,7 @@ pub mod refusal;
 mod route;
 pub mod socket;
 pub mod status;
+pub mod stream;
 pub mod trace;
 
 pub use change::{Change, ChangeOutcome, NewLink, NewRule};

@@ -11,6 +11,7 @@ use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::query::{DeleteLinkQuery, DeleteRuleQuery, DropsQuery, FlowsQuery, NoQuery, RulesQuery};
+use super::stream::Event;
 use super::{
     Change, Drop, Flows, Interface, LinkStatus, NewLink, NewRule, Refusal, RuleStatus, Stats,
     Status, TraceReport, TraceRequest, metrics,
@@ -21,6 +22,8 @@ use crate::model::Configuration;
 pub const PATH: &str = "/v1/openapi.json";
 /// Where Prometheus looks unless told otherwise.
 pub const METRICS: &str = "/metrics";
+/// Where events are.
+pub const EVENTS: &str = "/v1/events";
 
 /// How a type looks in JSON.
 type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
@@ -31,6 +34,8 @@ pub enum Answers {
     Json(SchemaOf),
     /// What a change did: 201 where something is there now that was not.
     Change,
+    /// Events of this form, one after the other.
+    Stream(SchemaOf),
     /// Text of this media type.
     Text(&'static str),
 }
@@ -173,6 +178,11 @@ pub const OPERATIONS: &[Operation] = &[
         Answers::Json(schema_of::<Configuration>),
     ),
     get(
+        EVENTS,
+        "What happens from now on, as server-sent events; `data` is of this form",
+        Answers::Stream(schema_of::<Event>),
+    ),
+    get(
         PATH,
         "This document",
         Answers::Json(schema_of::<Map<String, Value>>),
@@ -276,6 +286,10 @@ fn responses(answers: &Answers, generator: &mut SchemaGenerator) -> Value {
                 "201": well("It is there now and was not before", "application/json", schema),
                 "default": refused,
             })
+        }
+        Answers::Stream(schema) => {
+            let schema = schema(generator).to_value();
+            json!({ "200": well("The stream", "text/event-stream", schema), "default": refused })
         }
         Answers::Text(media_type) => {
             let schema = json!({ "type": "string" });

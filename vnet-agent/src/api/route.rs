@@ -3,15 +3,18 @@
 //! Input: HTTP requests with JSON bodies. Output: [`Request`]s to the agent's task; its answers,
 //! or one form of error for everything that can go wrong.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::sse::KeepAlive;
+use axum::response::{IntoResponse, Response, Sse};
 use axum::routing::{delete, get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
@@ -19,8 +22,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::metrics::{self, Scrape};
-use super::openapi::{self, METRICS, OPERATIONS, Operation};
+use super::openapi::{self, EVENTS, METRICS, OPERATIONS, Operation};
 use super::query::{DeleteLinkQuery, DeleteRuleQuery, DropsQuery, FlowsQuery, NoQuery, RulesQuery};
+use super::stream::{KEEP_ALIVE, LISTENERS_MAX, Teller};
 use super::{
     Answer, Ask, BODY_BYTES_MAX, ChangeOutcome, FLOWS_LIMIT_DEFAULT, FLOWS_LIMIT_MAX, NewLink,
     NewRule, Refusal, RefusalKind, Request, TraceRequest,
@@ -55,7 +59,7 @@ type Asks = State<mpsc::Sender<Request>>;
 type Who = axum::Extension<Asker>;
 
 /// The paths of the API, served by whoever receives from `asks`.
-pub fn router(asks: mpsc::Sender<Request>) -> Router {
+pub fn router(asks: mpsc::Sender<Request>, events: Teller) -> Router {
     let simple = |ask: fn() -> Ask| {
         get(
             move |State(asks): Asks, query: Parameters<NoQuery>| async move {
@@ -78,6 +82,7 @@ pub fn router(asks: mpsc::Sender<Request>) -> Router {
         .route("/v1/drops", get(list_drops))
         .route("/v1/trace", post(trace))
         .route("/v1/configuration", simple(|| Ask::Configuration))
+        .route(EVENTS, get(listen).layer(Extension(events)))
         .route(METRICS, get(scrape))
         .route(openapi::PATH, get(describe))
         .fallback(unknown_path)
@@ -204,6 +209,37 @@ async fn scrape(State(asks): Asks, query: Parameters<NoQuery>) -> Result<Respons
     };
     let text = metrics::text(scrape).map_err(|_| unfitting())?;
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
+}
+
+/// Whether a connection has become a stream, which may last.
+#[derive(Clone, Default)]
+pub struct Streaming(Arc<AtomicBool>);
+
+impl Streaming {
+    /// Whether it has.
+    pub fn has_begun(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Everything that happens from now on.
+async fn listen(
+    Extension(events): Extension<Teller>,
+    Extension(streaming): Extension<Streaming>,
+    query: Parameters<NoQuery>,
+) -> Result<Response, Fault> {
+    query?;
+    let Some(listener) = events.listen() else {
+        let message = format!("{LISTENERS_MAX} listen already");
+        return Err(Refusal::unavailable(message)
+            .cure("end one of them (`vnetctl watch`), or try again later")
+            .into());
+    };
+    streaming.0.store(true, Ordering::Relaxed);
+    let alive = KeepAlive::new().interval(KEEP_ALIVE);
+    Ok(Sse::new(listener.stream())
+        .keep_alive(alive)
+        .into_response())
 }
 
 /// What this API is, for programs.

@@ -12,6 +12,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use vnet_agent::api::socket::listen_on;
+use vnet_agent::api::stream::{Event, Teller};
 use vnet_agent::api::{
     ASKS_WAITING_MAX, AgentStats, Answer, Ask, Change, ChangeOutcome, EntriesStatus, Flow, Flows,
     HostRun, Interface, InterfaceState, KernelRun, LedgerValues, LinkState, LinkStatus,
@@ -34,6 +35,7 @@ pub const STRANGER: Mac = Mac([0x52, 0x54, 0, 0, 0, 9]);
 /// The agent's task, and the server in front of it.
 pub struct FakeAgent {
     directory: TempDir,
+    events: Teller,
     asked: Arc<Mutex<Vec<Ask>>>,
     stop: oneshot::Sender<()>,
     server: JoinHandle<()>,
@@ -73,8 +75,10 @@ impl FakeAgent {
         let directory = tempfile::tempdir().unwrap();
         let (listener, file) = listen_on(&directory.path().join("agent.sock"), None).unwrap();
         let (stop, stopped) = oneshot::channel();
+        let events = Teller::default();
+        let told = events.clone();
         let server = tokio::spawn(async move {
-            http::serve(listener, sender, async {
+            http::serve(listener, sender, told, async {
                 let _ = stopped.await;
             })
             .await;
@@ -82,6 +86,7 @@ impl FakeAgent {
         });
         Self {
             directory,
+            events,
             asked,
             stop,
             server,
@@ -91,6 +96,11 @@ impl FakeAgent {
     /// Where it listens.
     pub fn socket(&self) -> PathBuf {
         self.directory.path().join("agent.sock")
+    }
+
+    /// Tells those who listen.
+    pub fn tell(&self, event: Event) {
+        self.events.tell(event);
     }
 
     /// A directory that goes with it.

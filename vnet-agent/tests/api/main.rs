@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bounds;
+mod events;
 mod fake_agent;
 mod metrics;
 mod openapi;

@@ -2,7 +2,10 @@
 //!
 //! `jsonschema` reads the document that is served, and judges by it what is sent and answered.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use vnet_agent::api::stream::{Event, EventKind};
 
 use crate::fake_agent::FakeAgent;
 
@@ -79,6 +82,7 @@ const REQUESTS: &[(&str, &str, &str, &str, u16)] = &[
     ("get", "/v1/drops", "/v1/drops?all=true", "", 200),
     ("post", "/v1/trace", "/v1/trace", FRAME, 200),
     ("get", "/v1/configuration", "/v1/configuration", "", 200),
+    ("get", "/v1/events", "/v1/events", "", 200),
     ("get", "/v1/openapi.json", "/v1/openapi.json", "", 200),
     ("get", "/metrics", "/metrics", "", 200),
 ];
@@ -99,9 +103,13 @@ async fn every_answer_is_as_the_document_says() {
             more["color"] = json!("red");
             assert!(!judge.is_valid(&more), "{method} {target} takes anything");
         }
-        let response = agent
-            .request(&method.to_ascii_uppercase(), target, body)
-            .await;
+        let capitals = method.to_ascii_uppercase();
+        let asked = agent.request(&capitals, target, body);
+        let response = tokio::select! {
+            response = asked => response,
+            // A stream ends only when the agent does.
+            () = keep_stopping(&agent) => unreachable!(),
+        };
         assert_eq!(response.status, status, "{method} {target}: {response:?}");
         let responses = &operation["responses"];
         let described = responses
@@ -118,15 +126,39 @@ async fn every_answer_is_as_the_document_says() {
             "{method} {target}: {}",
             response.head
         );
-        if media_type == "application/json" {
+        let value = match media_type.as_str() {
+            "application/json" => Some(response.json()),
+            "text/event-stream" => Some(first_event(&response.body)),
+            _ => None,
+        };
+        if let Some(value) = value {
             let judge = judge(&document, &content["schema"]);
             let mistakes: Vec<String> = judge
-                .iter_errors(&response.json())
+                .iter_errors(&value)
                 .map(|error| format!("{}: {error}", error.instance_path()))
                 .collect();
             assert_eq!(mistakes, [""; 0], "{method} {target}");
         }
     }
+}
+
+async fn keep_stopping(agent: &FakeAgent) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        agent.tell(Event::now(EventKind::Stopping, "agent", "it stops").cure("start it"));
+    }
+}
+
+/// The data of the first event; its name must be the event's kind.
+fn first_event(stream: &str) -> Value {
+    let field = |name: &str| {
+        let mut lines = stream.lines().filter_map(|line| line.split_once(':'));
+        let (_, value) = lines.find(|(field, _)| *field == name).unwrap();
+        value.trim_start().to_owned()
+    };
+    let value: Value = serde_json::from_str(&field("data")).unwrap();
+    assert_eq!(value["kind"], field("event"), "{stream}");
+    value
 }
 
 #[tokio::test]

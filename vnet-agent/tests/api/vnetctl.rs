@@ -18,10 +18,10 @@ use vnet_common::rule::{Destination, Source};
 use crate::fake_agent::{FakeAgent, GUEST_ONE, GUEST_TWO, STRANGER};
 
 /// Exit status and what was printed.
-struct Outcome {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub struct Outcome {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
 }
 
 impl Outcome {
@@ -67,7 +67,7 @@ async fn run(socket: PathBuf, words: &[&str], input: &[u8]) -> Outcome {
     }
 }
 
-async fn ask(agent: &FakeAgent, line: &str) -> Outcome {
+pub async fn ask(agent: &FakeAgent, line: &str) -> Outcome {
     run(agent.socket(), &line.split(' ').collect::<Vec<_>>(), b"").await
 }
 

@@ -67,6 +67,8 @@ pub enum Verb {
     Drops(drops::Arguments),
     /// Which way a frame takes on this host, found by running the loaded program over it.
     Trace(trace::Arguments),
+    /// What happens from now on, a line each, until interrupted.
+    Watch,
     /// Devices that are ports, or could be.
     #[command(subcommand)]
     Interface(interface::Verb),

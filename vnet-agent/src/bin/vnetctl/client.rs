@@ -25,6 +25,8 @@ use vnet_agent::api::Refusal;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest answer: a million rules are shorter.
 const ANSWER_BYTES_MAX: usize = 512 << 20;
+/// The longest line of a stream.
+const LINE_BYTES_MAX: usize = 64 << 10;
 
 /// The agent, by its socket.
 pub struct Client {
@@ -94,12 +96,58 @@ impl Client {
         }
     }
 
+    /// Reads an answer that goes on and on, a line at a time, until `each` says that it is enough
+    /// (false) or the agent ends it.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn lines(
+        &self,
+        path: &str,
+        mut each: impl FnMut(&str) -> bool,
+    ) -> Result<(), ClientError> {
+        let sent = timeout(TIMEOUT, self.send(Method::GET, path, Bytes::new())).await;
+        let response = sent.map_err(|_| ClientError::Silent {
+            socket: self.socket.clone(),
+        })??;
+        if !response.status().is_success() {
+            return self.receive(response).await.map(drop);
+        }
+        let mut body = response.into_body();
+        let mut line = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| self.broken(&error))?;
+            for &byte in frame.data_ref().into_iter().flatten() {
+                if byte != b'\n' {
+                    line.push(byte);
+                } else if !each(&String::from_utf8_lossy(&std::mem::take(&mut line))) {
+                    return Ok(());
+                }
+                if line.len() > LINE_BYTES_MAX {
+                    let strange = format!("a line of more than {LINE_BYTES_MAX} bytes");
+                    return Err(ClientError::Strange(strange));
+                }
+            }
+        }
+        Ok(())
+    }
+
     async fn exchange(
         &self,
         method: Method,
         path: &str,
         body: Bytes,
     ) -> Result<Answer, ClientError> {
+        let response = self.send(method, path, body).await?;
+        self.receive(response).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, ClientError> {
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -115,11 +163,10 @@ impl Client {
             .map_err(|error| self.broken(&error))?;
         // It ends with the runtime at the latest; what goes wrong there fails the request too.
         let _connection = tokio::spawn(connection);
-        let response = sender
+        sender
             .send_request(request)
             .await
-            .map_err(|error| self.broken(&error))?;
-        self.receive(response).await
+            .map_err(|error| self.broken(&error))
     }
 
     async fn receive(&self, response: Response<Incoming>) -> Result<Answer, ClientError> {

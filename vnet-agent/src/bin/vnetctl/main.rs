@@ -22,6 +22,7 @@ mod status;
 mod table;
 mod text;
 mod trace;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -58,6 +59,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             Verb::Flows(flows) => flows::run(&flows, &client, &screen).await,
             Verb::Drops(drops) => drops::run(&drops, &client, &screen).await,
             Verb::Trace(trace) => trace::run(&trace, &client, &screen).await,
+            Verb::Watch => watch::run(&client, &screen).await,
             Verb::Interface(verb) => interface::run(&verb, &client, &screen).await,
             Verb::Link(verb) => link::run(verb, &client, &screen).await,
             Verb::Rule(verb) => rule::run(verb, &client, &screen).await,
