@@ -7,6 +7,7 @@
 //!
 //! text -> `token` -> `parser` -> `statement` -> `meaning` -> topology -> `printer` -> text
 
+pub mod draw;
 mod fault;
 mod format;
 mod meaning;

@@ -11,4 +11,5 @@ mod fake_agent;
 mod metrics;
 mod openapi;
 mod requests;
+mod topology;
 mod vnetctl;

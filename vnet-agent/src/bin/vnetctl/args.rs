@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use vnet_agent::api::SOCKET_DEFAULT;
 
-use crate::{ca, completions, drops, flows, interface, link, rule, screen::Format, trace};
+use crate::{
+    ca, completions, drops, flows, interface, link, rule, screen::Format, topology, trace,
+};
 
 /// Asks the vnet agent of this host, and changes its links and rules.
 #[derive(Parser)]
@@ -81,6 +83,9 @@ pub enum Verb {
     /// The overlay's certificate authority.
     #[command(subcommand)]
     Ca(ca::Verb),
+    /// Texts about the whole overlay: checked, compared, drawn, planned. No agent is asked.
+    #[command(subcommand)]
+    Topology(topology::Verb),
     /// Completions for a shell, to be sourced.
     Completions(completions::Arguments),
 }
@@ -194,6 +199,15 @@ mod tests {
             ("ca issue", ErrorKind::MissingRequiredArgument),
             ("ca issue two --role king", ErrorKind::InvalidValue),
             ("ca issue two --valid 1y", ErrorKind::ValueValidation),
+            ("topology check", ErrorKind::MissingRequiredArgument),
+            ("topology diff one", ErrorKind::MissingRequiredArgument),
+            ("topology draw f --as png", ErrorKind::InvalidValue),
+            ("topology route f vm1", ErrorKind::MissingRequiredArgument),
+            ("topology plan ring --vm vm1", ErrorKind::ValueValidation),
+            (
+                "topology plan ring --vm vm1@a=52:54",
+                ErrorKind::ValueValidation,
+            ),
             ("completions cmd", ErrorKind::InvalidValue),
         ] {
             assert_eq!(parse(line).err(), Some(kind), "{line:?}");
@@ -220,6 +234,12 @@ mod tests {
             "rule delete --network blue --from any --to|'not 52:54:00:00:00:02",
             "ca init /etc/vnet/ca --valid 3650d",
             "ca issue two --ca /etc/vnet/ca --role agent --valid 12h --out two.pem",
+            "topology check lan.vnet -o json",
+            "topology format - --canonical",
+            "topology draw lan.vnet --as dot",
+            "topology route lan.vnet vm1 broadcast --network blue",
+            "topology plan|'ring of a, b, c|--vm vm1@a,vm2@b=52:54:00:00:00:07 --on f",
+            "topology part lan.vnet one",
             "completions bash",
         ] {
             assert_eq!(parse(line).err(), None, "{line}");

@@ -21,6 +21,7 @@ mod stats;
 mod status;
 mod table;
 mod text;
+mod topology;
 mod trace;
 mod watch;
 
@@ -64,6 +65,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             Verb::Link(verb) => link::run(verb, &client, &screen).await,
             Verb::Rule(verb) => rule::run(verb, &client, &screen).await,
             Verb::Ca(verb) => ca::run(verb, &screen),
+            Verb::Topology(verb) => topology::run(&verb, &screen),
             Verb::Completions(completions) => completions::run(&completions),
         }
     })

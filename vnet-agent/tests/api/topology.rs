@@ -1,0 +1,284 @@
+//! Does `vnetctl topology` say of texts what it should, without any agent?
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+struct Outcome {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+fn topology(folder: &Path, words: &[&str], input: &str) -> Outcome {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_vnetctl"))
+        .current_dir(folder)
+        .env("VNET_SOCKET", "/nowhere")
+        .arg("topology")
+        .args(words)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It need not read what it is given.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    Outcome {
+        code: output.status.code(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+fn json(outcome: &Outcome) -> Value {
+    serde_json::from_str(&outcome.out).unwrap_or_else(|error| panic!("{error}: {}", outcome.out))
+}
+
+/// The first example of the documentation, in a folder of its own.
+fn example() -> (TempDir, String) {
+    let page = include_str!("../../../docs/language.md");
+    let rest = page.split("```vnet\n").nth(1).unwrap();
+    let text = rest.split("```").next().unwrap().to_owned();
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("lan.vnet"), &text).unwrap();
+    (folder, text)
+}
+
+#[test]
+fn a_text_is_checked() {
+    let (folder, text) = example();
+    let good = topology(folder.path(), &["check", "lan.vnet"], "");
+    assert_eq!(
+        (good.code, good.out.as_str(), good.err.as_str()),
+        (Some(0), "1 network, 4 hosts, 3 VMs, 4 links, 9 rules\n", "")
+    );
+    let cut = text
+        .replace("LINK UDP proxy three FLOOD ALWAYS\n", "")
+        .replace("FORWARD EDGE proxy ANY 52:54:00:00:00:03 proxy three\n", "");
+    let warned = topology(folder.path(), &["check", "-", "-o", "json"], &cut);
+    assert_eq!(warned.code, Some(0));
+    let warnings = &json(&warned)["warnings"];
+    assert_eq!(warnings[0], "no links lead from three to the proxy");
+    assert_eq!(
+        warnings[1],
+        "no frame gets from vm1 to vm3, vm2 to vm3, vm3 to vm1, vm3 to vm2; see vnetctl topology route"
+    );
+    let doubled = text.replace("FLOOD NEVER", "FLOOD ALWAYS");
+    let warned = topology(folder.path(), &["check", "-"], &doubled);
+    assert!(
+        warned
+            .out
+            .contains("warning: a broadcast gets more than once from vm1 to vm2"),
+        "{}",
+        warned.out
+    );
+}
+
+#[test]
+fn what_is_wrong_is_shown_and_nothing_else_is_said() {
+    let (folder, text) = example();
+    let wrong = text.replace("AT two ", "AT one ");
+    let outcome = topology(folder.path(), &["check", "-"], &wrong);
+    assert_eq!((outcome.code, outcome.out.as_str()), (Some(1), ""));
+    assert!(
+        outcome.err.starts_with(
+            "standard input:8:15: a second host is called \"one\"\n  |\n\
+             8 | HOST admin AT one   6081 eth0 ADDRESS 10.0.0.2\n  |               ^^^\n  = compare line 7\n"
+        ),
+        "{}",
+        outcome.err
+    );
+    let outcome = topology(
+        folder.path(),
+        &["diff", "lan.vnet", "-", "-o", "json"],
+        &wrong,
+    );
+    assert_eq!((outcome.code, outcome.err.as_str()), (Some(1), ""));
+    assert_eq!(json(&outcome)["faults"][0]["line"], 8);
+    let missing = topology(folder.path(), &["draw", "nothing.vnet"], "");
+    assert_eq!(missing.code, Some(1));
+    assert!(
+        missing
+            .err
+            .starts_with("vnetctl: cannot read nothing.vnet: No such file")
+    );
+}
+
+#[test]
+fn a_text_is_tidied_up_in_place() {
+    let (folder, text) = example();
+    let file = folder.path().join("lan.vnet");
+    let printed = topology(folder.path(), &["format", "lan.vnet"], "");
+    assert_eq!(fs::read_to_string(&file).unwrap(), text);
+    let written = topology(folder.path(), &["format", "--write", "lan.vnet"], "");
+    assert_eq!((written.code, written.out.as_str()), (Some(0), ""));
+    assert_eq!(fs::read_to_string(&file).unwrap(), printed.out);
+    assert!(printed.out.contains("tap0 FIXED  # it has a disk there\n"));
+    let none = topology(folder.path(), &["diff", "lan.vnet", "-"], &text);
+    assert_eq!(none.out, "No difference.\n");
+    let left: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
+    assert_eq!(left.len(), 1, "nothing is left beside it");
+    let canonical = topology(folder.path(), &["format", "--canonical", "-"], &text);
+    let again = topology(
+        folder.path(),
+        &["format", "--canonical", "-"],
+        &canonical.out,
+    );
+    assert_eq!(again.out, canonical.out);
+    let refused = topology(folder.path(), &["format", "--write", "-"], &text);
+    assert_eq!(refused.code, Some(1));
+}
+
+#[test]
+fn a_difference_is_told_in_words() {
+    let (folder, text) = example();
+    let moved = text
+        .replace("ON three tap0 FIXED", "ON two tap1")
+        .replace("LINK UDP proxy two FLOOD ALWAYS\n", "")
+        .replace("FORWARD EDGE proxy ANY 52:54:00:00:00:02 proxy two\n", "")
+        .replace("LINK UDP one two FLOOD NEVER\n", "")
+        .replace("FORWARD EDGE one ANY 52:54:00:00:00:02 one two\n", "")
+        .replace("FORWARD EDGE two ANY 52:54:00:00:00:01 two one\n", "");
+    let outcome = topology(folder.path(), &["diff", "lan.vnet", "-"], &moved);
+    assert_eq!(outcome.code, Some(0));
+    assert_eq!(
+        outcome.out,
+        "\
+~ VM vm3 moves from three to two, from tap0 to tap1
+- link udp one to two for blue, flood never
+- link udp proxy to two for blue, flood always
+- rule on one, blue: any -> 52:54:00:00:00:02 = edge to two
+- rule on proxy, blue: any -> 52:54:00:00:00:02 = edge to two
+- rule on two, blue: any -> 52:54:00:00:00:01 = edge to one
+"
+    );
+    assert_eq!(
+        outcome.err,
+        "warning: no links lead from two to the proxy\n"
+    );
+    let outcome = topology(
+        folder.path(),
+        &["diff", "lan.vnet", "-", "-o", "json"],
+        &moved,
+    );
+    assert_eq!(json(&outcome)[0]["change"], "change");
+    assert_eq!(json(&outcome)[0]["of"], "vm");
+}
+
+#[test]
+fn a_route_is_told_hop_by_hop() {
+    let (folder, _) = example();
+    let by_name = topology(folder.path(), &["route", "lan.vnet", "vm1", "vm3"], "");
+    assert_eq!(
+        by_name.out,
+        "\
+HOP  HOST   FROM             RULE                                                        STRENGTH  WHAT HAPPENS
+  1  one    interface tap0   any -> none = flood                                                0  over udp to proxy
+  2  proxy  edge from one    any -> 52:54:00:00:00:03 = edge to three                           9  over udp to three
+  3  three  edge from proxy  any -> 52:54:00:00:00:03 = interface tap0 (the VM is here)         9  delivered to vm3 (tap0)
+"
+    );
+    let by_address = [
+        "route",
+        "lan.vnet",
+        "52:54:00:00:00:01",
+        "52:54:00:00:00:03",
+    ];
+    assert_eq!(topology(folder.path(), &by_address, "").out, by_name.out);
+    let all = ["route", "lan.vnet", "vm1", "broadcast", "-o", "json"];
+    let all = json(&topology(folder.path(), &all, ""));
+    let hosts: Vec<&str> = all
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|h| h["host"].as_str())
+        .collect();
+    assert_eq!(hosts, ["one", "proxy", "three", "two"]);
+    let wrong = topology(folder.path(), &["route", "lan.vnet", "vm4", "vm1"], "");
+    assert_eq!(wrong.code, Some(1));
+    assert_eq!(
+        wrong.err,
+        "vnetctl: \"vm4\" is no VM and no address: did you mean \"vm1\"?\n"
+    );
+    let nobody = ["route", "lan.vnet", "52:54:00:00:00:99", "vm1"];
+    assert!(
+        topology(folder.path(), &nobody, "")
+            .err
+            .contains("no VM has the address")
+    );
+}
+
+#[test]
+fn a_host_is_told_its_part() {
+    let (folder, _) = example();
+    let part = topology(folder.path(), &["part", "lan.vnet", "one"], "");
+    for line in [
+        "link     to-proxy to 10.0.0.100 for blue, flood always",
+        "rule     blue: any -> 52:54:00:00:00:02 = link to-two",
+    ] {
+        assert!(
+            part.out.lines().any(|l| l.trim_end() == line),
+            "{}",
+            part.out
+        );
+    }
+    let part = topology(
+        folder.path(),
+        &["part", "lan.vnet", "one", "-o", "json"],
+        "",
+    );
+    assert_eq!(json(&part)["links"][0]["cookie"], "dealt by the proxy");
+    let wrong = topology(folder.path(), &["part", "lan.vnet", "four"], "");
+    assert_eq!(wrong.err, "vnetctl: there is no host \"four\"\n");
+}
+
+#[test]
+fn one_line_becomes_a_text_that_makes_sense() {
+    let (folder, _) = example();
+    let words = [
+        "plan",
+        "ring of a, b, c",
+        "--vm",
+        "vm1@a,vm2@b=52:54:00:00:00:99",
+    ];
+    let planned = topology(folder.path(), &words, "");
+    assert_eq!(planned.code, Some(0), "{}", planned.err);
+    assert!(
+        planned.out.contains("VM vm2 52:54:00:00:00:99 ON b tap0\n"),
+        "{}",
+        planned.out
+    );
+    let checked = topology(folder.path(), &["check", "-"], &planned.out);
+    assert_eq!(checked.out, "1 network, 3 hosts, 2 VMs, 3 links, 7 rules\n");
+    let on = ["plan", "ring of vm1, vm2, vm3", "--on", "lan.vnet"];
+    let planned = topology(folder.path(), &on, "");
+    let checked = topology(folder.path(), &["check", "-"], &planned.out);
+    assert_eq!(
+        checked.out,
+        "1 network, 4 hosts, 3 VMs, 6 links, 13 rules\n"
+    );
+    let wrong = topology(folder.path(), &["plan", "rign of a, b, c"], "");
+    assert_eq!(wrong.code, Some(1));
+    assert!(wrong.err.contains("\"rign\" is no shape") && wrong.err.contains("did you mean ring?"));
+    let nowhere = topology(folder.path(), &["plan", "bus of a, b", "--vm", "vm1@c"], "");
+    assert_eq!(nowhere.code, Some(1));
+    assert!(
+        nowhere.err.contains("there is no host \"c\""),
+        "{}",
+        nowhere.err
+    );
+}
+
+#[test]
+fn a_picture_is_drawn() {
+    let (folder, _) = example();
+    let svg = topology(folder.path(), &["draw", "lan.vnet"], "");
+    assert!(svg.out.starts_with("<svg ") && svg.out.ends_with("</svg>\n"));
+    let dot = topology(folder.path(), &["draw", "lan.vnet", "--as", "dot"], "");
+    assert!(dot.out.starts_with("graph vnet {\n") && dot.out.ends_with("}\n"));
+}
