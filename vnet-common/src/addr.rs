@@ -116,6 +116,12 @@ impl Stations {
         self.0
     }
 
+    /// Those with these words.
+    #[inline(always)]
+    pub const fn of_words(words: [u32; 3]) -> Self {
+        Self(words)
+    }
+
     /// The same, with zero in place of what is not kept.
     #[inline(always)]
     #[must_use]

@@ -65,7 +65,7 @@ fn switch<F: Frame, T: Tables>(
     })?;
     let result = deliver::deliver(frame, tables, action, &arrival, &into, &parsed, HOP_LIMIT);
     if let Err(Reason::TooBig) = result {
-        too_big.note(&arrival, action, &into, &parsed);
+        too_big.note(frame, &arrival, action, &into);
     }
     result
 }

@@ -105,10 +105,10 @@ fn ours<F: Frame, T: Tables>(
     let result = if admitted.is_control {
         echo::control(frame, tables, outer, &admitted)
     } else {
-        let manners = if underlay.flags & UnderlayEntry::JOINS == 0 {
-            PortEntry::DIRECT
-        } else {
-            PortEntry::DIRECT | PortEntry::JOIN
+        let manners = match F::DOOR {
+            Door::Xdp if underlay.flags & UnderlayEntry::JOINS != 0 => PortEntry::JOIN,
+            Door::Xdp => 0,
+            Door::Tc => PortEntry::DIRECT,
         };
         switch(frame, tables, outer, &admitted, (bytes, manners), too_big)
     };
@@ -144,7 +144,7 @@ fn switch<F: Frame, T: Tables>(
     let hop_limit = outer.hop_limit.saturating_sub(1);
     let result = deliver::deliver(frame, tables, action, &arrival, &into, &parsed, hop_limit);
     if let Err(Reason::TooBig) = result {
-        too_big.note(&arrival, action, &into, &parsed);
+        too_big.note(frame, &arrival, action, &into);
     }
     result
 }

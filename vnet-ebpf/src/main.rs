@@ -25,7 +25,11 @@ mod program {
     use vnet_ebpf::Outcome;
     use vnet_ebpf::tables::kernel::Maps;
 
+    use vnet_common::addr::{NetworkId, Stations};
     use vnet_common::reason::Reason;
+    use vnet_common::table::action::Action;
+    use vnet_ebpf::step::rules;
+    use vnet_ebpf::tables::kernel::KernelTables;
 
     use crate::map;
 
@@ -42,7 +46,21 @@ mod program {
         ledgers: &map::LEDGERS,
         events: &map::EVENTS,
         settings: &map::SETTINGS,
+        strongest: vnet_strongest,
     };
+
+    #[unsafe(no_mangle)]
+    #[inline(never)]
+    extern "C" fn vnet_strongest(network: u32, shapes: u32, a: u32, b: u32, c: u32) -> u64 {
+        let action = match NetworkId::new(network) {
+            Some(network) => {
+                let tables = KernelTables::new(MAPS, false);
+                rules::strongest(&tables, network, shapes, Stations::of_words([a, b, c]))
+            }
+            None => Action::NONE,
+        };
+        action.to_bits()
+    }
 
     /// What proves that metadata or a mark is from one of us; 0 where nothing can yet.
     #[inline(always)]

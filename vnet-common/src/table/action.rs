@@ -88,6 +88,21 @@ impl Action {
         }
     }
 
+    /// All of it, in one number.
+    #[inline(always)]
+    pub const fn to_bits(self) -> u64 {
+        (self.kind as u64).wrapping_shl(32) | self.target as u64
+    }
+
+    /// What this number is.
+    #[inline(always)]
+    pub const fn of_bits(bits: u64) -> Self {
+        Self {
+            kind: bits.wrapping_shr(32) as u32,
+            target: bits as u32,
+        }
+    }
+
     /// The port, link or reason that it leads to.
     #[inline(always)]
     pub const fn target(self) -> u32 {

@@ -3,9 +3,14 @@
 //! The one place where bytes of a frame are touched: every access is checked against the frame's
 //! end, and nothing keeps a pointer, because growing and shrinking move the bytes.
 
+use vnet_common::addr::Cookie;
 use vnet_common::reason::Reason;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use crate::step::admit;
+
+#[cfg(target_arch = "bpf")]
+mod apart;
 #[cfg(not(target_arch = "bpf"))]
 pub mod heap;
 #[cfg(target_arch = "bpf")]
@@ -82,4 +87,17 @@ pub trait Frame {
 
     /// Shortens the frame to this many bytes; nothing where it is not that long.
     fn truncate(&mut self, bytes: u32) -> Option<()>;
+
+    /// What [`admit::walk_options`] says of this frame. In the kernel, apart from the program.
+    ///
+    /// # Errors
+    ///
+    /// Those of that.
+    #[inline(always)]
+    fn walk_options(&self, at: usize, options: usize, expected: Cookie) -> Result<(), Reason>
+    where
+        Self: Sized,
+    {
+        admit::walk_options(self, at, options, expected)
+    }
 }

@@ -6,12 +6,14 @@
 
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_meta, bpf_xdp_adjust_tail};
+use vnet_common::addr::Cookie;
 use vnet_common::reason::Reason;
 use vnet_common::wire::handover::Handover;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::packet::{Bytes, pointer_field};
-use super::{Door, Frame};
+use super::{Door, Frame, apart};
+use crate::step::admit;
 
 /// A frame that an XDP program was called for.
 pub struct XdpFrame {
@@ -139,4 +141,26 @@ impl Frame for XdpFrame {
             _ => None,
         }
     }
+
+    #[inline(always)]
+    fn walk_options(&self, at: usize, options: usize, expected: Cookie) -> Result<(), Reason> {
+        apart::result(vnet_xdp_options(self.context, at, options, expected.0))
+    }
+}
+
+/// As [`admit::walk_options`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn vnet_xdp_options(
+    context: *mut xdp_md,
+    at: usize,
+    options: usize,
+    expected: u64,
+) -> u32 {
+    let frame = XdpFrame {
+        context,
+        bytes: bytes(context),
+    };
+    let (at, options) = (at & 0xff, options & 0xfc);
+    apart::word(admit::walk_options(&frame, at, options, Cookie(expected)))
 }

@@ -194,17 +194,10 @@ pub fn admit<F: Frame, T: Tables>(
     };
     let entry = tables.admission(&key).ok_or(Reason::UnknownPeer)?;
     let at = outer.geneve_at.wrapping_add(Geneve::BYTES);
-    let cookie = match own_option_alone(frame, at, options) {
-        Some(cookie) => Some(cookie),
-        None => walk_options(frame, at, options)?,
-    };
-    match cookie {
-        None if entry.cookie != Cookie::NONE => return Err(Reason::NoCookie),
-        Some(cookie) if entry.cookie != Cookie::NONE && cookie != entry.cookie => {
-            return Err(Reason::WrongCookie);
-        }
-        _ => {}
-    }
+    match own_option_alone(frame, at, options) {
+        Some(cookie) => proves(Some(cookie), entry.cookie),
+        None => frame.walk_options(at, options, entry.cookie),
+    }?;
     Ok(Admitted {
         link: entry.link,
         ledger: entry.ledger,
@@ -240,9 +233,28 @@ fn own_option_alone<F: Frame>(frame: &F, at: usize, options: usize) -> Option<Co
     }
 }
 
-/// The cookie among any options, or nothing where ours is not there.
 #[inline(always)]
-fn walk_options<F: Frame>(frame: &F, at: usize, options: usize) -> Result<Option<Cookie>, Reason> {
+fn proves(said: Option<Cookie>, expected: Cookie) -> Result<(), Reason> {
+    match said {
+        _ if expected == Cookie::NONE => Ok(()),
+        None => Err(Reason::NoCookie),
+        Some(cookie) if cookie != expected => Err(Reason::WrongCookie),
+        Some(_) => Ok(()),
+    }
+}
+
+/// Whether any options are sound, and the cookie among them the expected one.
+///
+/// # Errors
+///
+/// They are broken, or one is unknown and critical, or the cookie is another or not there.
+#[inline(always)]
+pub fn walk_options<F: Frame>(
+    frame: &F,
+    at: usize,
+    options: usize,
+    expected: Cookie,
+) -> Result<(), Reason> {
     let mut cookie = None;
     let mut offset = 0usize;
     // At most 63: each takes at least its header's four bytes.
@@ -268,5 +280,5 @@ fn walk_options<F: Frame>(frame: &F, at: usize, options: usize) -> Result<Option
         }
         offset = offset.wrapping_add(header.bytes());
     }
-    Ok(cookie)
+    proves(cookie, expected)
 }

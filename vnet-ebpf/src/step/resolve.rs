@@ -7,7 +7,6 @@ use vnet_common::table::action::{Action, Kind};
 use vnet_common::table::flow::{FlowEntry, FlowKey, Origin};
 use vnet_common::table::network::NetworkEntry;
 
-use super::rules;
 use crate::tables::Tables;
 
 /// A frame as the tables know it.
@@ -149,8 +148,7 @@ fn decide<T: Tables>(
         return Ok(Action::FLOOD);
     }
     let id = NetworkId::new(network.id).ok_or(Reason::UnknownNetwork)?;
-    let action =
-        rules::strongest(tables, id, network.shapes, key.stations).ok_or(Reason::NoRule)?;
+    let action = tables.strongest(id, network.shapes, key.stations);
     let back = match action.kind() {
         Kind::Deliver => origin == Origin::port(PortId(action.target())),
         Kind::Send => origin == Origin::link(LinkId(action.target())),

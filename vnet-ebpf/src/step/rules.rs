@@ -8,19 +8,21 @@ use vnet_common::table::rule::RuleKey;
 
 use crate::tables::Tables;
 
-/// The action of the strongest rule, or nothing where none matches.
+/// The action of the strongest rule, or [`Action::NONE`] where none matches.
 #[inline(always)]
 pub fn strongest<T: Tables>(
     tables: &T,
     network: NetworkId,
     shapes: u32,
     stations: Stations,
-) -> Option<Action> {
+) -> Action {
     let (source, destination) = (stations.source(), stations.destination());
     let mut strength = Shape::COUNT;
     while strength > 0 {
         strength = strength.wrapping_sub(1);
-        let shape = Shape::new(strength)?;
+        let Some(shape) = Shape::new(strength) else {
+            continue;
+        };
         if shapes & shape.bit() == 0 {
             continue;
         }
@@ -29,8 +31,8 @@ pub fn strongest<T: Tables>(
             .rule(&key)
             .and_then(|entry| entry.strongest(source, destination));
         if let Some(alternative) = found {
-            return Some(alternative.action);
+            return alternative.action;
         }
     }
-    None
+    Action::NONE
 }

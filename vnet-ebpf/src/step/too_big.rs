@@ -15,7 +15,6 @@ use vnet_common::wire::ethernet::{self, Ethernet};
 use vnet_common::wire::slow::Slow;
 
 use super::deliver;
-use super::parse::Parsed;
 use super::resolve::{Arrival, IntoPort};
 use crate::frame::Frame;
 use crate::tables::Tables;
@@ -47,8 +46,15 @@ impl TooBig {
 
     /// Takes note of one that may carry IP; whether it does behind a tag is left to the agent.
     #[inline(always)]
-    pub fn note(&mut self, arrival: &Arrival, action: Action, into: &IntoPort, parsed: &Parsed) {
-        if let ethernet::IPV4 | ethernet::IPV6 | ethernet::VLAN = parsed.ethertype {
+    pub fn note<F: Frame>(
+        &mut self,
+        frame: &F,
+        arrival: &Arrival,
+        action: Action,
+        into: &IntoPort,
+    ) {
+        // Read once more: what was made of the type before is not kept for this.
+        if let Some(ethernet::IPV4 | ethernet::IPV6 | ethernet::VLAN) = frame.read(12) {
             *self = Self {
                 network: arrival.key.network.get(),
                 origin: arrival.origin,

@@ -5,7 +5,8 @@
 
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use aya_ebpf::maps::{Array, HashMap, LruPerCpuHashMap, PerCpuArray, RingBuf};
-use vnet_common::addr::{LinkId, Mac, PortId};
+use vnet_common::addr::{LinkId, Mac, NetworkId, PortId, Stations};
+use vnet_common::table::action::Action;
 use vnet_common::table::admission::{AdmissionEntry, AdmissionKey};
 use vnet_common::table::event::Event;
 use vnet_common::table::flow::{FlowEntry, FlowKey};
@@ -39,6 +40,9 @@ pub struct Maps {
     pub ledgers: &'static PerCpuArray<Ledger>,
     pub events: &'static RingBuf,
     pub settings: &'static Array<Setting>,
+    /// [`super::Tables::strongest`] as a function apart, of the network, its shapes, and the words of
+    /// the stations; the object has it, because it reaches a map.
+    pub strongest: extern "C" fn(u32, u32, u32, u32, u32) -> u64,
 }
 
 /// The tables as one run of a program sees them.
@@ -102,6 +106,13 @@ impl Tables for KernelTables {
     fn rule(&self, key: &RuleKey) -> Option<&RuleEntry> {
         // SAFETY: as in `port`.
         unsafe { self.maps.rules.get(key) }
+    }
+
+    #[inline(always)]
+    fn strongest(&self, network: NetworkId, shapes: u32, stations: Stations) -> Action {
+        let [first, middle, last] = stations.words();
+        let bits = (self.maps.strongest)(network.get(), shapes, first, middle, last);
+        Action::of_bits(bits)
     }
 
     #[inline(always)]

@@ -4,7 +4,8 @@
 //! side over collections. Entries that programs change are reached by a closure, so that neither
 //! side has to hand out a reference that outlives the access.
 
-use vnet_common::addr::{LinkId, Mac};
+use vnet_common::addr::{LinkId, Mac, NetworkId, Stations};
+use vnet_common::table::action::Action;
 use vnet_common::table::admission::{AdmissionEntry, AdmissionKey};
 use vnet_common::table::flow::{FlowEntry, FlowKey};
 use vnet_common::table::ledger::Ledger;
@@ -13,6 +14,8 @@ use vnet_common::table::network::NetworkEntry;
 use vnet_common::table::port::{PortEntry, PortState};
 use vnet_common::table::rule::{RuleEntry, RuleKey};
 use vnet_common::table::underlay::UnderlayEntry;
+
+use crate::step::rules;
 
 #[cfg(target_arch = "bpf")]
 mod atomic;
@@ -34,6 +37,16 @@ pub trait Tables {
 
     /// The rules under this key.
     fn rule(&self, key: &RuleKey) -> Option<&RuleEntry>;
+
+    /// What [`rules::strongest`] says: [`Action::NONE`] where no rule matches. In the kernel, apart
+    /// from the program.
+    #[inline(always)]
+    fn strongest(&self, network: NetworkId, shapes: u32, stations: Stations) -> Action
+    where
+        Self: Sized,
+    {
+        rules::strongest(self, network, shapes, stations)
+    }
 
     /// The link with this id.
     fn link(&self, link: LinkId) -> Option<&LinkEntry>;

@@ -132,7 +132,7 @@ mod tests {
                     rule.source.matches(frame_source) && rule.destination.matches(frame_destination)
                 })
                 .max_by_key(|(age, rule)| (Shape::of(rule.source, rule.destination), *age))
-                .map(|(_, rule)| rule.action);
+                .map_or(Action::NONE, |(_, rule)| rule.action);
             let stations = Stations::new(frame_source, frame_destination);
             prop_assert_eq!(strongest(&tables, network, shapes, stations), expected);
         }

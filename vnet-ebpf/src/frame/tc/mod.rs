@@ -25,13 +25,15 @@ use core::ffi::c_long;
 
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::bpf_skb_pull_data;
+use vnet_common::addr::Cookie;
 use vnet_common::reason::Reason;
 use vnet_common::wire::ethernet::{self, Ethernet};
 use vnet_common::wire::handover::Handover;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::packet::{Bytes, pointer_field};
-use super::{Door, Frame};
+use super::{Door, Frame, apart};
+use crate::step::admit;
 
 /// A frame that a TC program was called for.
 pub struct TcFrame {
@@ -242,4 +244,23 @@ impl Frame for TcFrame {
         let left = self.raw_length().checked_sub(excess)?;
         self.set_raw_length(left).ok()
     }
+
+    #[inline(always)]
+    fn walk_options(&self, at: usize, options: usize, expected: Cookie) -> Result<(), Reason> {
+        apart::result(vnet_tc_options(self.context, at, options, expected.0))
+    }
+}
+
+/// As [`admit::walk_options`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn vnet_tc_options(
+    context: *mut __sk_buff,
+    at: usize,
+    options: usize,
+    expected: u64,
+) -> u32 {
+    let frame = TcFrame::again(context, 0);
+    let (at, options) = (at & 0xff, options & 0xfc);
+    apart::word(admit::walk_options(&frame, at, options, Cookie(expected)))
 }

@@ -17,7 +17,7 @@ use vnet_common::wire::ipv6::Ipv6;
 
 use super::tags::{Inner, Tags};
 use super::{PENDING_MASK, TcFrame};
-use crate::frame::Frame;
+use crate::frame::{Frame, apart};
 
 /// Where a frame without tags says what its packet carries.
 const IPV4_PROTOCOL_AT: usize = Ethernet::BYTES + offset_of!(Ipv4, protocol);
@@ -99,11 +99,23 @@ const fn decap_flags(ethertype: [u8; 2]) -> u32 {
 }
 
 // Apart from the programs, because each of them would else have a copy for every kind of link, and
-// all of their values on its stack (512 bytes, `MAX_BPF_STACK`).
+// all of their values on its stack (512 bytes, `MAX_BPF_STACK`); and so that the verifier goes
+// through them once.
 
 /// As [`Frame::grow`], for a frame behind so many bytes.
-#[inline(never)]
+#[inline(always)]
 pub(super) fn grow(context: *mut __sk_buff, pending: usize, bytes: usize) -> Result<(), Reason> {
+    apart::result(vnet_grow(context, pending, bytes))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn vnet_grow(context: *mut __sk_buff, pending: usize, bytes: usize) -> u32 {
+    apart::word(grow_apart(context, pending, bytes & PENDING_MASK))
+}
+
+#[inline(always)]
+fn grow_apart(context: *mut __sk_buff, pending: usize, bytes: usize) -> Result<(), Reason> {
     let mut frame = TcFrame::again(context, pending);
     if pending > bytes && frame.segment_bytes() == 0 {
         // What is between the first Ethernet header and the frame, less the room.
@@ -120,8 +132,39 @@ pub(super) fn grow(context: *mut __sk_buff, pending: usize, bytes: usize) -> Res
 }
 
 /// As [`Frame::encapsulate`], for a frame behind so many bytes.
-#[inline(never)]
+#[inline(always)]
 pub(super) fn encapsulate(
+    context: *mut __sk_buff,
+    pending: usize,
+    bytes: usize,
+    over_ipv6: bool,
+) -> Result<(), Reason> {
+    apart::result(vnet_encapsulate(
+        context,
+        pending,
+        bytes,
+        u32::from(over_ipv6),
+    ))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn vnet_encapsulate(
+    context: *mut __sk_buff,
+    pending: usize,
+    bytes: usize,
+    over_ipv6: u32,
+) -> u32 {
+    apart::word(encapsulate_apart(
+        context,
+        pending,
+        bytes & PENDING_MASK,
+        over_ipv6 != 0,
+    ))
+}
+
+#[inline(always)]
+fn encapsulate_apart(
     context: *mut __sk_buff,
     pending: usize,
     bytes: usize,
@@ -167,8 +210,19 @@ pub(super) fn encapsulate(
 }
 
 /// As [`Frame::settle`], for a frame behind so many bytes.
-#[inline(never)]
+#[inline(always)]
 pub(super) fn settle(context: *mut __sk_buff, pending: usize) -> Result<(), Reason> {
+    apart::result(vnet_settle(context, pending))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn vnet_settle(context: *mut __sk_buff, pending: usize) -> u32 {
+    apart::word(settle_apart(context, pending))
+}
+
+#[inline(always)]
+fn settle_apart(context: *mut __sk_buff, pending: usize) -> Result<(), Reason> {
     let mut frame = TcFrame::again(context, pending);
     let headers = pending & PENDING_MASK;
     let inner = frame.inner().ok_or(Reason::Runt)?;
