@@ -14,6 +14,7 @@ pub mod identity;
 pub mod language;
 pub mod model;
 pub mod overlay;
+pub mod sense;
 pub mod settings;
 pub mod store;
 pub mod world;

@@ -1,12 +1,13 @@
 //! The programs at the XDP door.
 
-use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX};
+use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_REDIRECT};
 use aya_ebpf::helpers::bpf_redirect;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use vnet_common::addr::PortId;
 use vnet_common::reason::Reason;
 use vnet_common::wire::handover::Handover;
+use vnet_ebpf::frame::Frame as _;
 use vnet_ebpf::frame::xdp::XdpFrame;
 use vnet_ebpf::tables::kernel::KernelTables;
 use vnet_ebpf::{Outcome, Way};
@@ -59,7 +60,9 @@ fn verdict(context: &XdpContext, frame: &mut XdpFrame, result: Result<Outcome, R
             redirect(outcome.device())
         }
         Way::Joined => join(frame, outcome.device()),
-        Way::Answered => XDP_TX,
+        // Not XDP_TX: where the other end of a veth has no XDP program, the kernel lets such frames lie
+        // until something else wakes that end.
+        Way::Answered => redirect(frame.device()),
         Way::Passed => XDP_PASS,
     }
 }

@@ -129,9 +129,7 @@ impl Kernel {
         let verdict = match (answer.fate, door) {
             (Fate::Dropped, _) => Verdict::Dropped(None),
             (Fate::Passed, _) => Verdict::Passed,
-            (Fate::Back, _) => Verdict::Back,
-            (Fate::Redirected, At::Xdp) => Verdict::Redirected(None),
-            (Fate::Redirected, At::Tc) => Verdict::RedirectedOrBack,
+            (Fate::Redirected, _) => Verdict::RedirectedOrBack,
             (Fate::Other(_), _) => Verdict::Aborted,
         };
         let clock_ns = (clock_began_ns, now_ns()?);

@@ -113,7 +113,7 @@ pub fn check_host(host: &Host) -> Result<Stats> {
         "of what the agent of `{name}` took something is missing: {agent:?}"
     );
     ensure!(
-        agent.copies + agent.too_big_answered == agent.ledger.received_packets,
+        agent.copies + agent.too_big_answered + agent.probes == agent.ledger.received_packets,
         "of what the agent of `{name}` wrote something is missing: {agent:?}"
     );
     let flows = ask::flows(host)?;

@@ -121,11 +121,16 @@ impl Settings {
         self
     }
 
-    /// The file.
+    /// The file. Where it does not say whether paths are probed, they are not: probes are in the books
+    /// of links, and most tests compare these with what guests sent.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = self.rest.clone();
-        for (name, lines) in [("agent", &self.agent), ("limits", &self.limits)] {
+        let mut agent = self.agent.clone();
+        if !agent.contains("probe_mtu") {
+            agent.push_str("probe_mtu = false\n");
+        }
+        for (name, lines) in [("agent", &agent), ("limits", &self.limits)] {
             if !lines.is_empty() {
                 // Writing to a string cannot fail.
                 let _ = write!(text, "[{name}]\n{lines}\n");

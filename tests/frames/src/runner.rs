@@ -30,7 +30,7 @@ pub enum Verdict {
     Back,
     /// Out of another device, this one.
     Redirected(Option<u32>),
-    /// Out of a device, the one that it came in by or another: at the TC door that is one action.
+    /// Out of a device, the one that it came in by or another: to the kernel that is one action.
     RedirectedOrBack,
     /// Seen to come out of a device, the one that it came in by or another.
     Out {

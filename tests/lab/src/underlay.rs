@@ -27,7 +27,7 @@ use crate::laboratory::Estate;
 use crate::namespace::Namespace;
 
 /// The bridge, in the underlay's namespace.
-const BRIDGE: &str = "bridge";
+pub(crate) const BRIDGE: &str = "bridge";
 /// What the bridge's end of each cable does, in the words of ethtool.
 const WIRE_FEATURES: &str = "gro on tx off tso off gso off txvlan off \
     tx-udp-segmentation off tx-udp_tnl-segmentation off tx-udp_tnl-csum-segmentation off";

@@ -159,7 +159,10 @@ impl SimHost {
         let problems = self.configuration.problems();
         assert!(problems.is_empty(), "{problems:?}");
         let picks = self.picks();
+        // Nobody asks the paths: what the devices send arrives.
+        let path_mtus = BTreeMap::new();
         let given = Surroundings {
+            path_mtus: &path_mtus,
             host: &self.host,
             devices: &self.devices,
             slow_path_device: SLOW_PATH,

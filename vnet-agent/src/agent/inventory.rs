@@ -113,10 +113,8 @@ impl Agent {
         let id = self.desired.links.get(&link.name).copied();
         let entry = id.and_then(|id| self.reconciler.now().links.get(&id.0));
         let books = entry.map(|entry| self.ledger(entry.ledger)).transpose()?;
-        let hop = match self.host.next_hops.get(&link.remote) {
-            Some(Ok(hop)) => Some(hop),
-            _ => None,
-        };
+        let mtu = self.link_mtu(link);
+        let overhead = u32::from(link.overhead());
         let is_up = entry.is_some_and(|entry| entry.device != 0);
         let subject = format!("link {}", link.name);
         let fault = self.faults.iter().find(|fault| fault.subject == subject);
@@ -140,7 +138,8 @@ impl Agent {
             source: entry
                 .filter(|_| is_up)
                 .and_then(|_| self.local_address(link.remote)),
-            guest_mtu_bytes: hop.map(|hop| hop.mtu.saturating_sub(u32::from(link.overhead()))),
+            guest_mtu_bytes: mtu.map(|mtu| mtu.bytes.saturating_sub(overhead)),
+            mtu,
             sent_packets: books.map_or(0, |books| books.sent.packets),
             sent_bytes: books.map_or(0, |books| books.sent.bytes),
             received_packets: books.map_or(0, |books| books.received.packets),

@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use super::doors::Doors;
 use super::guest_mtu::TooBigSeen;
+use super::path_mtu::Probing;
 use super::tap::OwnTap;
 use super::{Agent, Inputs, namespace, secret};
 use crate::act::reconcile::Desired;
@@ -204,6 +205,7 @@ pub async fn run(settings_path: &Path) -> Result<()> {
         tap: OwnTap::new(&tap),
         doors: Doors::new(),
         too_big: TooBigSeen::default(),
+        probing: Probing::start(),
         namespace: namespace()?,
         secret: secret()?,
         started,
@@ -257,6 +259,7 @@ impl Agent {
                     hosts,
                     requests,
                     events,
+                    paths: self.probing.paths(),
                 },
                 signals,
             )

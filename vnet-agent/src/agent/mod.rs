@@ -12,6 +12,7 @@ mod doors;
 mod guest_mtu;
 mod inventory;
 mod lifecycle;
+mod path_mtu;
 mod status;
 mod tap;
 mod trace;
@@ -48,6 +49,7 @@ use crate::model::{Addresses, Configuration, PortDevice};
 use crate::overlay::flood::FloodTable;
 use crate::overlay::runtime::SlowPathCounts;
 use crate::overlay::slow_path::Receivers;
+use crate::sense::path_mtu::runtime::Paths;
 use crate::settings::AgentSettings;
 use crate::store::{Fingerprint, StateStore};
 use crate::world::netlink::Watcher;
@@ -73,6 +75,7 @@ pub struct Agent {
     tap: tap::OwnTap,
     doors: doors::Doors,
     too_big: guest_mtu::TooBigSeen,
+    probing: path_mtu::Probing,
     namespace: u32,
     secret: u64,
     started: Instant,
@@ -84,6 +87,7 @@ struct Inputs {
     hosts: watch::Receiver<Arc<Host>>,
     requests: mpsc::Receiver<Request>,
     events: Events,
+    paths: watch::Receiver<Paths>,
 }
 
 /// Between two looks at addresses that ports have learned, should an event have been lost.
@@ -113,6 +117,11 @@ impl Agent {
                             self.learned(event.port, event.address);
                         }
                     }
+                    self.reconcile().await;
+                }
+                found = inputs.paths.changed() => {
+                    found.context("the task that probes paths ended")?;
+                    inputs.paths.borrow_and_update();
                     self.reconcile().await;
                 }
                 _ = sweep.tick() => {
@@ -161,6 +170,7 @@ impl Agent {
         }
         faults.extend(tap);
         self.tell_slow_path();
+        self.tell_probing();
         self.report(&faults);
         self.faults = faults;
     }
@@ -168,6 +178,7 @@ impl Agent {
     async fn reconcile_once(&mut self) -> Vec<Fault> {
         self.devices = self.port_devices();
         self.pick_doors();
+        let path_mtus = self.path_mtus();
         let given = Surroundings {
             host: &self.host,
             devices: &self.devices,
@@ -175,6 +186,7 @@ impl Agent {
             namespace: self.namespace,
             secret: self.secret,
             ledgers: ledger_slots(&self.configuration.limits),
+            path_mtus: &path_mtus,
             picks: &self.doors.picks,
         };
         let desired = desired(&self.configuration, &given, self.reconciler.now());

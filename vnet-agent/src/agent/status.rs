@@ -34,6 +34,7 @@ impl Agent {
         problems.extend(tables.iter().filter_map(nearly_full));
         problems.extend(self.events_problem()?);
         problems.extend(self.guest_mtu_problems()?);
+        problems.extend(self.path_mtu_problems());
         if self.settings.count_refused && !self.reconciler.plane().counts_refused() {
             problems.push(Problem {
                 severity: Severity::Warning,

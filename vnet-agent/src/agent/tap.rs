@@ -47,8 +47,12 @@ impl Agent {
     /// Has a task copy the frames of this tap, instead of the one before.
     pub(super) fn copy_from(&mut self, tap: Tap) {
         let index = tap.index();
+        let tap = Arc::new(tap);
+        self.probing.send_by(Arc::clone(&tap));
         let receivers = self.receivers.subscribe();
-        let copier = tokio::spawn(runtime::run(tap, receivers, Arc::clone(&self.slow_path)));
+        let replies = self.probing.replies.clone();
+        let counts = Arc::clone(&self.slow_path);
+        let copier = tokio::spawn(runtime::run(tap, receivers, replies, counts));
         self.tap = OwnTap {
             index,
             was_seen: false,

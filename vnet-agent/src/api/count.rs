@@ -116,6 +116,9 @@ pub struct AgentStats {
     /// The others, of packets that must not be answered.
     #[serde(default)]
     pub too_big_unanswered: u64,
+    /// Probes sent to find out what links carry.
+    #[serde(default)]
+    pub probes: u64,
     /// Of those taken: answers to probes.
     #[serde(default)]
     pub probe_replies: u64,

@@ -98,6 +98,9 @@ pub struct LinkStatus {
     pub source: Option<IpAddr>,
     /// The MTU that it leaves to guests.
     pub guest_mtu_bytes: Option<u32>,
+    /// How large its packets may be; nothing while it has no way.
+    #[serde(default)]
+    pub mtu: Option<LinkMtu>,
     /// Frames sent.
     pub sent_packets: u64,
     /// Their bytes, outer headers not included.
@@ -106,6 +109,44 @@ pub struct LinkStatus {
     pub received_packets: u64,
     /// Their bytes, outer headers not included.
     pub received_bytes: u64,
+}
+
+/// How large the packets of a link may be, outer headers included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LinkMtu {
+    /// What is sent at the most.
+    pub bytes: u32,
+    /// What the device and the route would take.
+    pub device_bytes: u32,
+    /// Who says so.
+    pub source: MtuSource,
+    /// Since when; nothing where nobody asks the path.
+    pub since_unix_ms: Option<u64>,
+}
+
+/// How it is known what a link's path carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MtuSource {
+    /// Nobody asked: the device says what may be sent.
+    Device,
+    /// It is being found out; until then what is known holds, or else the device's word.
+    Searching,
+    /// Probes of this size arrive, and none above.
+    Probed,
+    /// Nobody answers probes; what was known holds, or else the device's word.
+    Silent,
+}
+
+impl fmt::Display for MtuSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Device => "device",
+            Self::Searching => "searching",
+            Self::Probed => "probed",
+            Self::Silent => "silent",
+        })
+    }
 }
 
 /// Whether frames can leave over a link.

@@ -31,7 +31,9 @@ pub mod trace;
 
 pub use change::{Change, ChangeOutcome, NewLink, NewRule};
 pub use count::{AgentStats, Drop, Flow, FlowSort, Flows, LedgerValues, SideStats, Stats};
-pub use inventory::{Interface, InterfaceState, LinkState, LinkStatus, RuleStatus};
+pub use inventory::{
+    Interface, InterfaceState, LinkMtu, LinkState, LinkStatus, MtuSource, RuleStatus,
+};
 pub use place::Place;
 pub use refusal::{Refusal, RefusalKind};
 pub use status::{

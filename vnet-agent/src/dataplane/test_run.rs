@@ -31,9 +31,7 @@ pub enum Fate {
     Dropped,
     /// Go on with it.
     Passed,
-    /// Send it back by the device that it came in on (the XDP door alone; at TC it is redirected).
-    Back,
-    /// Another device has it.
+    /// A device has it, the one that it came in on or another.
     Redirected,
     /// Anything else, which our programs never say.
     Other(u32),
@@ -45,7 +43,6 @@ impl Fate {
         match (door, action) {
             (Door::Xdp, 1) | (Door::Tc, 2) => Self::Dropped,
             (Door::Xdp, 2) | (Door::Tc, 0 | u32::MAX) => Self::Passed,
-            (Door::Xdp, 3) => Self::Back,
             (Door::Xdp, 4) | (Door::Tc, 7) => Self::Redirected,
             (_, other) => Self::Other(other),
         }
@@ -56,12 +53,11 @@ impl Fate {
         match (door, self) {
             (Door::Xdp, Self::Dropped) => "XDP_DROP",
             (Door::Xdp, Self::Passed) => "XDP_PASS",
-            (Door::Xdp, Self::Back) => "XDP_TX",
             (Door::Xdp, Self::Redirected) => "XDP_REDIRECT",
             (Door::Xdp, Self::Other(0)) => "XDP_ABORTED",
             (Door::Tc, Self::Dropped) => "TC_ACT_SHOT",
             (Door::Tc, Self::Passed) => "TC_ACT_UNSPEC",
-            (Door::Tc, Self::Back | Self::Redirected) => "TC_ACT_REDIRECT",
+            (Door::Tc, Self::Redirected) => "TC_ACT_REDIRECT",
             (_, Self::Other(_)) => "an unknown action",
         }
     }

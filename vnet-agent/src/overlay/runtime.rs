@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tracing::warn;
+use vnet_common::addr::LinkId;
 use vnet_common::reason::Reason;
+use vnet_common::wire::probe::Probe;
 use vnet_common::wire::slow::Slow;
-use zerocopy::IntoBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::slow_path::{Receivers, back_to_sender, parse};
 use super::too_big;
@@ -63,8 +65,9 @@ const PATIENCE: Duration = Duration::from_millis(10);
 
 /// Copies frames for many, until it is aborted.
 pub async fn run(
-    tap: Tap,
+    tap: Arc<Tap>,
     receivers: watch::Receiver<Arc<Receivers>>,
+    replies: mpsc::Sender<(LinkId, Probe)>,
     counts: Arc<SlowPathCounts>,
 ) {
     let mut buffer = vec![0; FRAME_BYTES_MAX];
@@ -81,29 +84,33 @@ pub async fn run(
         counts.taken.fetch_add(1, Ordering::Relaxed);
         let receivers = Arc::clone(&receivers.borrow());
         let bytes = buffer.get(..length).unwrap_or_default();
-        if let Err(reason) = settle(&tap, &receivers, bytes, &mut copy, &counts).await {
+        let settled = match parse(bytes) {
+            Err(reason) => Err(reason),
+            Ok((header, frame)) => match header.kind {
+                Slow::FRAME => spread(&tap, &receivers, &header, frame, &mut copy, &counts).await,
+                Slow::TOO_BIG => tell(&tap, &header, frame, &mut copy, &counts).await,
+                Slow::PROBE_REPLY => pass_on(&replies, &header, frame, &counts),
+                _ => Err(Reason::SlowHeader),
+            },
+        };
+        if let Err(reason) = settled {
             counts.count_drop(reason);
         }
     }
 }
 
-async fn settle(
-    tap: &Tap,
-    receivers: &Receivers,
-    bytes: &[u8],
-    copy: &mut Vec<u8>,
+/// Hands an answer to a probe to who asked.
+fn pass_on(
+    replies: &mpsc::Sender<(LinkId, Probe)>,
+    header: &Slow,
+    frame: &[u8],
     counts: &SlowPathCounts,
 ) -> Result<(), Reason> {
-    let (header, frame) = parse(bytes)?;
-    match header.kind {
-        Slow::FRAME => spread(tap, receivers, &header, frame, copy, counts).await,
-        Slow::TOO_BIG => tell(tap, &header, frame, copy, counts).await,
-        Slow::PROBE_REPLY => {
-            counts.probe_replies.fetch_add(1, Ordering::Relaxed);
-            Ok(())
-        }
-        _ => Err(Reason::SlowHeader),
-    }
+    let (probe, _) = Probe::read_from_prefix(frame).map_err(|_| Reason::UnknownControl)?;
+    counts.probe_replies.fetch_add(1, Ordering::Relaxed);
+    // Nobody asks now, or too many answers wait: then the probe is sent again.
+    let _ = replies.try_send((header.link(), probe));
+    Ok(())
 }
 
 /// Copies a frame to everyone who gets it.

@@ -29,6 +29,8 @@ pub struct AgentSettings {
     /// Whether frames that the kernel refuses after a redirect are counted, by programs on its
     /// tracepoints.
     pub count_refused: bool,
+    /// Whether links are probed for the largest packet that arrives.
+    pub probe_mtu: bool,
 }
 
 /// The largest path of a Unix socket: the kernel's 108 bytes hold a terminating zero too.
@@ -45,6 +47,7 @@ impl Default for AgentSettings {
             state_directory: "/var/lib/vnet".into(),
             slow_path_device: "vnet-slow".to_owned(),
             count_refused: true,
+            probe_mtu: true,
         }
     }
 }
@@ -71,6 +74,7 @@ pub(super) fn read(document: &DeTable<'_>, reader: &mut Reader) -> AgentSettings
         "state_directory",
         "slow_path_device",
         "count_refused",
+        "probe_mtu",
     ];
     let default = AgentSettings::default();
     let Some(section) = reader.section(document, Item::Agent, &keys) else {
@@ -84,6 +88,7 @@ pub(super) fn read(document: &DeTable<'_>, reader: &mut Reader) -> AgentSettings
     });
     let metrics = reader.read(section, "metrics", socket_address);
     let count_refused = reader.read(section, "count_refused", truth);
+    let probe_mtu = reader.read(section, "probe_mtu", truth);
     let device = reader.read(section, "slow_path_device", |value| {
         text(value, "\"vnet-slow\"").map(str::to_owned)
     });
@@ -108,6 +113,7 @@ pub(super) fn read(document: &DeTable<'_>, reader: &mut Reader) -> AgentSettings
         ),
         slow_path_device: device.or(default.slow_path_device),
         count_refused: count_refused.or(default.count_refused),
+        probe_mtu: probe_mtu.or(default.probe_mtu),
     }
 }
 

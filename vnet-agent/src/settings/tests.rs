@@ -57,6 +57,7 @@ pin_directory = "/sys/fs/bpf/other"
 state_directory = "/var/lib/other"
 slow_path_device = "other-slow"
 count_refused = false
+probe_mtu = false
 
 [underlay]
 address = "10.0.0.1"
@@ -140,6 +141,7 @@ fn a_file_that_says_everything_is_understood() {
         state_directory: "/var/lib/other".into(),
         slow_path_device: "other-slow".into(),
         count_refused: false,
+        probe_mtu: false,
     };
     assert_eq!(settings.agent, agent);
     let rule = |network, source, destination, to| Rule {

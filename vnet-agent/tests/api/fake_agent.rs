@@ -302,6 +302,7 @@ fn link_status() -> LinkStatus {
         next_hop_mac: Some(GUEST_TWO),
         source: Some([10, 0, 0, 1].into()),
         guest_mtu_bytes: Some(1430),
+        mtu: None,
         sent_packets: 1,
         sent_bytes: 60,
         received_packets: 2,

@@ -17,7 +17,7 @@ use vnet_common::wire::udp::Udp;
 use super::admit::{Admitted, Outer};
 use super::deliver;
 use crate::Outcome;
-use crate::frame::Frame;
+use crate::frame::{Door, Frame};
 use crate::tables::Tables;
 
 /// Handles a control packet.
@@ -37,8 +37,13 @@ pub fn control<F: Frame, T: Tables>(
         return Err(Reason::UnknownControl);
     }
     let kind: u8 = frame.read(admitted.headers).ok_or(Reason::UnknownControl)?;
-    // What is behind a probe made it large, to ask whether so much arrives, and has done its work.
-    frame.truncate(end as u32).ok_or(Reason::OuterHeader)?;
+    // What is behind a probe made it large, to ask whether so much arrives, and has done its work. At
+    // the TC door the kernel takes nothing off the end of what it knows as a tunnel's packet, which it
+    // is to it where a veth brought it from its sender: then the answer is as large.
+    if frame.truncate(end as u32).is_none() && F::DOOR == Door::Xdp {
+        return Err(Reason::OuterHeader);
+    }
+    let end = frame.length() as usize;
     match kind {
         Probe::REQUEST => answer(frame, tables, admitted, end),
         Probe::REPLY => {
@@ -57,8 +62,8 @@ pub fn control<F: Frame, T: Tables>(
     }
 }
 
-/// Turns the request around in place, without what was behind it: the answer tells of the way here
-/// and must not be lost for the size of the way back.
+/// Turns the request around in place, without what was behind it where that can be: the answer tells
+/// of the way here and should not be lost for the size of the way back.
 #[inline(always)]
 fn answer<F: Frame, T: Tables>(
     frame: &mut F,

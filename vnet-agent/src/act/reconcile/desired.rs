@@ -40,6 +40,9 @@ pub struct Surroundings<'a> {
     pub secret: u64,
     /// The number of ledgers.
     pub ledgers: u32,
+    /// The largest packets that are known to arrive, by link. Links whose paths nobody asks about are
+    /// not here.
+    pub path_mtus: &'a BTreeMap<String, PathMtu>,
     /// The doors of all devices.
     pub picks: &'a Picks,
 }
@@ -58,10 +61,35 @@ pub struct Desired {
     pub guest_mtus: BTreeMap<String, u32>,
     /// Which id a link has, by its name.
     pub links: BTreeMap<String, LinkId>,
+    /// The ways of the links that have one, by their names.
+    pub ways: BTreeMap<String, Way>,
     /// The underlay device.
     pub underlay: Option<u32>,
     /// What cannot be brought about now.
     pub faults: Vec<Fault>,
+}
+
+/// What is known of the largest packet that arrives; nothing while it is being found out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PathMtu {
+    /// Of this size they are known to arrive now.
+    pub arrives: Option<u32>,
+    /// Of this size when the last search was over: what guests are told does not follow a search step
+    /// by step. Below 1280 bytes a device would even lose its IPv6 settings.
+    pub settled: Option<u32>,
+}
+
+/// The way that a link takes, and how large packets may be on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// This end's address.
+    pub local: IpAddr,
+    /// Bytes that the device and the route take.
+    pub device_mtu: u32,
+    /// Bytes of the packets that are sent: fewer where it is known that fewer arrive.
+    pub mtu: u32,
+    /// The same as guests are told.
+    pub guest_path_mtu: u32,
 }
 
 /// Something that is wanted and cannot be brought about now.
@@ -135,7 +163,7 @@ pub fn desired(wanted: &Configuration, given: &Surroundings<'_>, now: &Image) ->
         &mut slots,
         &mut desired,
     );
-    guest_mtus(wanted, underlay.as_ref(), given.host, &mut desired);
+    guest_mtus(wanted, underlay.as_ref(), given, &mut desired);
     ports(wanted, given, now, &networks, &mut slots, &mut desired);
     rules(wanted, given, &networks, &mut desired);
     desired

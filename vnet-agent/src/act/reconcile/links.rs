@@ -3,13 +3,15 @@
 //! Input: the wanted links, the underlay device and the next hops. Output: entries to send by and
 //! to receive by, and the MTU that they leave to guests.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use vnet_common::addr::{Cookie, Mac, NetworkId};
 use vnet_common::table::admission::AdmissionEntry;
 use vnet_common::table::link::LinkEntry;
+use vnet_common::wire::ethernet::Ethernet;
 
-use super::desired::{Desired, Fault, Networks, Surroundings, UnderlayEnd, no_room};
+use super::desired::{Desired, Fault, Networks, PathMtu, Surroundings, UnderlayEnd, Way, no_room};
 use super::header::{Endpoint, Path, link_entry, unresolved};
 use super::image::Image;
 use super::slots::{Slots, admission_key};
@@ -58,7 +60,22 @@ pub(super) fn links(
             .and_then(|underlay| path(wanted, link, given.host, underlay));
         let path = path.or_else(|no_path| no_path.earlier(now.links.get(&id.0)));
         let entry = match path {
-            Ok(path) => link_entry(&path, ledger).unwrap_or(unresolved(ledger)),
+            Ok(path) => {
+                let earlier = now
+                    .links
+                    .get(&id.0)
+                    .and_then(|entry| earlier_mtu(link, entry));
+                let known = given.path_mtus.get(&link.name);
+                let mtu = arrives(path.mtu, known.map(|known| known.arrives), earlier);
+                let way = Way {
+                    local: path.local.address,
+                    device_mtu: path.mtu,
+                    mtu,
+                    guest_path_mtu: settled(path.mtu, known, earlier),
+                };
+                desired.ways.insert(link.name.clone(), way);
+                link_entry(&Path { mtu, ..path }, ledger).unwrap_or(unresolved(ledger))
+            }
             Err(NoPath { why, .. }) => {
                 let cure = format!(
                     "see `ip route get {0}` and `ip neighbour show {0}`; the agent goes on as \
@@ -167,20 +184,44 @@ fn path(
     Ok(path(hop.mac, hop.mtu))
 }
 
+/// What of the bytes that the device takes may be sent. While that is being found out, what was
+/// known before holds: an agent that starts does not send into a hole that an earlier one knew.
+fn arrives(device_mtu: u32, known: Option<Option<u32>>, earlier: Option<u32>) -> u32 {
+    let known = match known {
+        None => None,
+        Some(known) => known.or(earlier),
+    };
+    known.map_or(device_mtu, |known| device_mtu.min(known))
+}
+
+/// What guests are told of it.
+fn settled(device_mtu: u32, known: Option<&PathMtu>, earlier: Option<u32>) -> u32 {
+    let known = known.map(|known| known.settled.or(known.arrives));
+    arrives(device_mtu, known, earlier)
+}
+
+/// What an entry says of its link's path.
+fn earlier_mtu(link: &Link, entry: &LinkEntry) -> Option<u32> {
+    let inner = entry.frame_bytes_max.checked_sub(Ethernet::BYTES as u32)?;
+    Some(inner + u32::from(link.overhead())).filter(|_| entry.device != 0)
+}
+
 pub(super) fn guest_mtus(
     wanted: &Configuration,
     underlay: Option<&UnderlayEnd<'_>>,
-    host: &Host,
+    given: &Surroundings<'_>,
     desired: &mut Desired,
 ) {
     let Some(underlay) = underlay else { return };
-    let on_the_way = |link: &Link| match host.next_hops.get(&link.remote) {
-        Some(Ok(hop)) => underlay.device.mtu.min(hop.mtu),
-        _ => underlay.device.mtu,
+    let on_the_way = |link: &Link| match desired.ways.get(&link.name) {
+        Some(way) => way.guest_path_mtu,
+        None => settled(underlay.device.mtu, given.path_mtus.get(&link.name), None),
     };
+    let mut guest_mtus = BTreeMap::new();
     for network in &wanted.networks {
         if let Some(mtu) = port_mtu(&network.name, &wanted.links, on_the_way) {
-            desired.guest_mtus.insert(network.name.clone(), mtu);
+            guest_mtus.insert(network.name.clone(), mtu);
         }
     }
+    desired.guest_mtus = guest_mtus;
 }

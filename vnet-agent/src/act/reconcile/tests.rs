@@ -13,6 +13,7 @@ use vnet_common::table::network::NetworkEntry;
 use vnet_common::table::rule::{Alternative, RuleEntry, RuleKey};
 use vnet_common::table::underlay::UnderlayEntry;
 
+use super::desired::PathMtu;
 use super::order::{Step, apply, steps};
 use super::{Desired, Image, Surroundings, desired};
 use crate::model::attachment::{Attachment, Role};
@@ -196,6 +197,15 @@ fn some_picks(configuration: &Configuration, host: &Host, devices: &[PortDevice]
 }
 
 fn wanted_on(configuration: &Configuration, host: &Host, now: &Image) -> Desired {
+    wanted_with(configuration, host, now, &BTreeMap::new())
+}
+
+fn wanted_with(
+    configuration: &Configuration,
+    host: &Host,
+    now: &Image,
+    path_mtus: &BTreeMap<String, PathMtu>,
+) -> Desired {
     let devices: Vec<PortDevice> = host
         .devices
         .values()
@@ -218,8 +228,63 @@ fn wanted_on(configuration: &Configuration, host: &Host, now: &Image) -> Desired
         secret: 5,
         ledgers: LEDGERS,
         picks: &picks,
+        path_mtus,
     };
     desired(configuration, &given, now)
+}
+
+#[test]
+fn a_link_sends_what_is_known_to_arrive_and_guests_follow() {
+    let (configuration, host) = mtu_case(true, true, 1500);
+    let name = configuration.links[0].name.clone();
+    let on = |known: Option<Option<u32>>, now: &Image| {
+        let known = known.map(|arrives| PathMtu {
+            arrives,
+            settled: None,
+        });
+        let known = known.map(|known| (name.clone(), known)).into_iter();
+        wanted_with(&configuration, &host, now, &known.collect())
+    };
+    let mtus = |desired: &Desired| {
+        let guest = desired.guest_mtus.values().copied().min();
+        (
+            desired.ways[&name].device_mtu,
+            desired.ways[&name].mtu,
+            guest,
+        )
+    };
+    let fresh = on(Some(None), &Image::default());
+    assert_eq!(
+        mtus(&fresh),
+        (1500, 1500, Some(1430)),
+        "the device's word at first"
+    );
+    let narrow = on(Some(Some(1400)), &after(&Image::default(), &fresh));
+    assert_eq!(mtus(&narrow), (1500, 1400, Some(1330)));
+    assert_eq!(narrow.image.links[&0].frame_bytes_max, 1330 + 14);
+    let now = after(&Image::default(), &narrow);
+    assert_eq!(
+        mtus(&on(Some(None), &now)).1,
+        1400,
+        "an agent that starts keeps it"
+    );
+    assert_eq!(mtus(&on(None, &now)).1, 1500, "but not if nobody asks");
+    assert_eq!(
+        mtus(&on(Some(Some(9000)), &now)).1,
+        1500,
+        "nor more than the device sends"
+    );
+    let searching = PathMtu {
+        arrives: Some(1280),
+        settled: Some(1400),
+    };
+    let known = [(name.clone(), searching)].into_iter().collect();
+    let searching = wanted_with(&configuration, &host, &now, &known);
+    assert_eq!(
+        mtus(&searching),
+        (1500, 1280, Some(1330)),
+        "guests are told when it is over"
+    );
 }
 
 /// Without what follows from the difference.

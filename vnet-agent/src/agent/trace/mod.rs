@@ -270,7 +270,6 @@ fn compare(
     let expected = match host.map(Outcome::way) {
         Err(_) => Fate::Dropped,
         Ok(Way::Passed | Way::Joined) => Fate::Passed,
-        Ok(Way::Answered) if door == Door::Xdp => Fate::Back,
         Ok(_) => Fate::Redirected,
     };
     let bytes_agree = match host {

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use clap::{ArgGroup, Subcommand, ValueEnum};
@@ -112,8 +113,10 @@ pub async fn run(verb: Verb, client: &Client, screen: &Screen) -> anyhow::Result
     match verb {
         Verb::List => {
             let answer = client.get(&path(&["links"], &[])).await?;
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).ok();
+            let now_unix_ms = now.and_then(|since| u64::try_from(since.as_millis()).ok());
             screen.show(&answer, |links: &Vec<LinkStatus>, columns| {
-                render(links, columns)
+                render(links, now_unix_ms, columns)
             })?;
         }
         Verb::Add(add) => {
@@ -198,7 +201,7 @@ pub fn render_change(change: &Change, columns: Option<usize>) -> String {
     text
 }
 
-fn render(links: &[LinkStatus], columns: Option<usize>) -> String {
+fn render(links: &[LinkStatus], now_unix_ms: Option<u64>, columns: Option<usize>) -> String {
     if links.is_empty() {
         return "No links.\n".into();
     }
@@ -208,6 +211,7 @@ fn render(links: &[LinkStatus], columns: Option<usize>) -> String {
         ("NETWORKS", Side::Left),
         ("STATE", Side::Left),
         ("DEVICE", Side::Left),
+        ("MTU", Side::Left),
         ("GUEST MTU", Side::Right),
         ("SENT", Side::Right),
         ("RECEIVED", Side::Right),
@@ -221,6 +225,7 @@ fn render(links: &[LinkStatus], columns: Option<usize>) -> String {
             link.networks.join(","),
             link.state.to_string(),
             or_empty(link.device.as_ref()),
+            or_empty(link.mtu.map(|mtu| format!("{} {}", mtu.bytes, mtu.source))),
             or_empty(link.guest_mtu_bytes),
             number::short(link.sent_packets),
             number::short(link.received_packets),
@@ -233,17 +238,37 @@ fn render(links: &[LinkStatus], columns: Option<usize>) -> String {
         ]);
     }
     let mut text = table.render(columns);
-    for LinkStatus { name, note, .. } in links {
-        if let Some(note) = note {
-            text.push_str(&paragraph(&format!("{}: ", printable(name)), note, columns));
-        }
+    for link in links {
+        let notes = link
+            .note
+            .clone()
+            .into_iter()
+            .chain(narrow(link, now_unix_ms));
+        let name = format!("{}: ", printable(&link.name));
+        notes.for_each(|note| text.push_str(&paragraph(&name, &note, columns)));
     }
     text
 }
 
+/// What there is to say of a link that carries less than its device sends.
+fn narrow(link: &LinkStatus, now_unix_ms: Option<u64>) -> Option<String> {
+    let mtu = link.mtu.filter(|mtu| mtu.bytes < mtu.device_bytes)?;
+    let since = match (mtu.since_unix_ms, now_unix_ms) {
+        (Some(since), Some(now)) => {
+            let age = number::duration(now.saturating_sub(since) / 1000);
+            format!("; so for {age}")
+        }
+        _ => String::new(),
+    };
+    let (bytes, device_bytes) = (mtu.bytes, mtu.device_bytes);
+    Some(format!(
+        "{bytes} of the {device_bytes} bytes that could be sent arrive{since}"
+    ))
+}
+
 #[cfg(test)]
 mod tests {
-    use vnet_agent::api::{ChangeOutcome, LinkState};
+    use vnet_agent::api::{ChangeOutcome, LinkMtu, LinkState, MtuSource};
 
     use super::*;
 
@@ -261,7 +286,13 @@ mod tests {
             device: Some("eth0".into()),
             next_hop_mac: None,
             source: None,
-            guest_mtu_bytes: Some(1430),
+            guest_mtu_bytes: Some(1330),
+            mtu: Some(LinkMtu {
+                bytes: 1400,
+                device_bytes: 1500,
+                source: MtuSource::Probed,
+                since_unix_ms: Some(1_000_000),
+            }),
             sent_packets: 12_345,
             sent_bytes: 1_234_567,
             received_packets: 1_234_567,
@@ -277,16 +308,18 @@ mod tests {
             note: Some("no route to fd00::3".into()),
             device: None,
             guest_mtu_bytes: None,
+            mtu: None,
             ..two.clone()
         };
         let expected = "\
-NAME      REMOTE    NETWORKS    STATE       DEVICE  GUEST MTU    SENT  RECEIVED  FLOOD
-to-two    10.0.0.2  blue,green  up          eth0         1430  12,345     1.23M  from-ports
-to-three  fd00::3   blue        unresolved                     12,345     1.23M  never       plain
+NAME      REMOTE    NETWORKS    STATE       DEVICE  MTU          GUEST MTU    SENT  RECEIVED  FLOOD
+to-two    10.0.0.2  blue,green  up          eth0    1400 probed       1330  12,345     1.23M  from-ports
+to-three  fd00::3   blue        unresolved                                  12,345     1.23M  never       plain
+to-two: 1400 of the 1500 bytes that could be sent arrive; so for 5 min
 to-three: no route to fd00::3
 ";
-        assert_eq!(render(&[two, three], Some(120)), expected);
-        assert_eq!(render(&[], None), "No links.\n");
+        assert_eq!(render(&[two, three], Some(1_300_000), Some(120)), expected);
+        assert_eq!(render(&[], None, None), "No links.\n");
     }
 
     #[test]

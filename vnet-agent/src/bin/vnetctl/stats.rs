@@ -201,6 +201,7 @@ mod tests {
                 copies: 2_400,
                 too_big_answered: 7,
                 too_big_unanswered: 1,
+                probes: 0,
                 probe_replies: 0,
                 slow_path_dropped_by_reason: BTreeMap::from([
                     (Reason::QueueFull, 30),

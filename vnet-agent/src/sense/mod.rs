@@ -1,0 +1,3 @@
+//! What can be found out about the network and the guests by looking?
+
+pub mod path_mtu;
