@@ -10,13 +10,40 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 const PROG_LOAD: u32 = 5;
 const PROG_TEST_RUN: u32 = 10;
 const LINK_CREATE: u32 = 28;
-const PROG_TYPE_XDP: u32 = 6;
-const ATTACH_XDP: u32 = 37;
 
 const CALL_REDIRECT: u64 = 23 << 32 | 0x85;
+const CALL_CHANGE_TYPE: u64 = 32 << 32 | 0x85;
+const CALL_REDIRECT_PEER: u64 = 155 << 32 | 0x85;
 const EXIT: u64 = 0x95;
 
-/// What a bare redirect costs: no headers, no lookup, no counter.
+/// Where in the kernel a program meets what a device receives.
+#[derive(Clone, Copy, Debug)]
+pub enum Hook {
+    /// In the driver.
+    Xdp,
+    /// As a socket buffer.
+    Tc,
+}
+
+impl Hook {
+    /// The type of its programs (`BPF_PROG_TYPE_XDP`, `BPF_PROG_TYPE_SCHED_CLS`).
+    const fn program_kind(self) -> u32 {
+        match self {
+            Self::Xdp => 6,
+            Self::Tc => 3,
+        }
+    }
+
+    /// The type of its attachments (`BPF_XDP`, `BPF_TCX_INGRESS`).
+    const fn link_kind(self) -> u32 {
+        match self {
+            Self::Xdp => 37,
+            Self::Tc => 46,
+        }
+    }
+}
+
+/// What a bare redirect costs: no headers, no lookup, no counter. The same at both hooks.
 #[must_use]
 pub fn redirect_to(ifindex: u32) -> [u64; 4] {
     // r1 = ifindex; r2 = 0; r0 = bpf_redirect(r1, r2); return r0
@@ -24,6 +51,21 @@ pub fn redirect_to(ifindex: u32) -> [u64; 4] {
         u64::from(ifindex) << 32 | 0x01b7,
         0x02b7,
         CALL_REDIRECT,
+        EXIT,
+    ]
+}
+
+/// The same at TC, to the station at the other end of this veth, as if the frame came in there.
+#[must_use]
+pub fn redirect_to_peer_of(ifindex: u32) -> [u64; 6] {
+    // r2 = PACKET_HOST; bpf_skb_change_type(r1, r2); r1 = ifindex; r2 = 0;
+    // r0 = bpf_redirect_peer(r1, r2); return r0
+    [
+        0x02b7,
+        CALL_CHANGE_TYPE,
+        u64::from(ifindex) << 32 | 0x01b7,
+        0x02b7,
+        CALL_REDIRECT_PEER,
         EXIT,
     ]
 }
@@ -69,14 +111,14 @@ struct TestRun {
     rest: [u64; 6],
 }
 
-/// Loads an XDP program.
+/// Loads a program.
 ///
 /// # Errors
 ///
 /// The kernel refuses.
-pub fn load(instructions: &[u64]) -> io::Result<OwnedFd> {
+pub fn load(hook: Hook, instructions: &[u64]) -> io::Result<OwnedFd> {
     let attributes = Load {
-        kind: PROG_TYPE_XDP,
+        kind: hook.program_kind(),
         count: u32::try_from(instructions.len()).map_err(io::Error::other)?,
         instructions: instructions.as_ptr() as u64,
         license: c"GPL".as_ptr() as u64,
@@ -92,12 +134,12 @@ pub fn load(instructions: &[u64]) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 ///
-/// The device is gone or has a program.
-pub fn attach(program: impl AsFd, ifindex: u32) -> io::Result<OwnedFd> {
+/// The device is gone, or has an XDP program.
+pub fn attach(hook: Hook, program: impl AsFd, ifindex: u32) -> io::Result<OwnedFd> {
     let attributes = Link {
         program: program.as_fd().as_raw_fd().cast_unsigned(),
         ifindex,
-        kind: ATTACH_XDP,
+        kind: hook.link_kind(),
         ..Link::default()
     };
     // SAFETY: `attributes` is what this command reads, and holds no pointer.

@@ -136,7 +136,7 @@ fn bar(figure: &Figure) -> Bar {
         (None, None) => figure.title.clone(),
     };
     let kind = match path {
-        Some(Path::Direct | Path::Redirect) => Kind::Limit,
+        Some(Path::Direct | Path::Redirect | Path::RedirectTc) => Kind::Limit,
         Some(path) if !path.is_ours() => Kind::Peer,
         _ => Kind::Ours,
     };

@@ -1,6 +1,8 @@
 //! How fast is TCP, and what does it cost?
 //!
-//! `iperf3` from guest to guest, its client on the sender's core and its server on the receiver's.
+//! `iperf3` from guest to guest, its client on the sender's core and its server on the receiver's,
+//! both before other programs there. They are not real-time programs, as senders of frames are: the
+//! kernel's own thread for the network (`ksoftirqd`) would starve beside them.
 //! What arrived is taken from the server's count; the cost is what the whole machine worked.
 
 use std::time::Duration;
@@ -38,9 +40,9 @@ impl Server {
     /// # Errors
     ///
     /// There is no `iperf3`, or it does not listen.
-    pub fn start(guest: &Namespace, address: &'static str) -> Result<Self> {
+    pub fn start(guest: &Namespace, cores: Cores, address: &'static str) -> Result<Self> {
         let process = guest
-            .start("iperf3.log", ["iperf3", "--server"])
+            .start("iperf3.log", cores.words_of("iperf3 --server"))
             .context("iperf3 is missing: scripts/setup.sh lab")?;
         lab::try_eventually("iperf3 listens", || {
             let sockets = guest.inside(|| std::fs::read_to_string("/proc/thread-self/net/tcp6"))?;
@@ -85,14 +87,11 @@ impl Server {
         let seconds = window.as_secs().max(1);
         let affinity = cores.as_iperf_has_it();
         let busy = Busy::since_now()?;
-        let output = guest.attempt(
-            format!(
-                "iperf3 --client {} --time {seconds} --parallel {streams} --affinity {affinity} \
-                 --json",
-                self.address
-            )
-            .split_whitespace(),
-        )?;
+        let client = format!(
+            "iperf3 --client {} --time {seconds} --parallel {streams} --affinity {affinity} --json",
+            self.address
+        );
+        let output = guest.attempt(cores.words_of(&client))?;
         let busy = busy.elapsed()?;
         let arrived = arrived(&output.stdout)?;
         Ok(Measured {

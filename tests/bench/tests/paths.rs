@@ -56,7 +56,7 @@ fn only_a_cable_with_its_offloads_on_carries_what_no_wire_does() -> Result<()> {
     let _held = Path::BridgeVxlan.lay(&bed, &workshop.packages)?;
     stations.prove(&bed)?;
     let [_, address] = GUEST_ADDRESSES;
-    let server = iperf::Server::start(stations.server(&bed), address)?;
+    let server = iperf::Server::start(stations.server(&bed), workshop.cores, address)?;
     let as_a_wire = |underlay| {
         bed.set_underlay(underlay)?;
         let before = bed.carried()?;

@@ -133,7 +133,7 @@ impl Subject {
         let (tap, cable, rules) = (*tap, *cable, *rules);
         bed.one.inside(|| -> Result<()> {
             cores.take_senders()?;
-            let empty = bpf::load(&bpf::pass())?;
+            let empty = bpf::load(bpf::Hook::Xdp, &bpf::pass())?;
             let known = frame(GUEST_ONE, rule_destination(0), LENGTH);
             let nothing = typical(CALLS, || Ok(f64::from(bpf::time(&empty, &known, 1)?)))?;
             let mut run = |role, device, frame: &[u8]| time(plane, role, device, frame);

@@ -120,7 +120,7 @@ fn one_path(workshop: &Workshop, plan: &Plan, path: Path, rounds: &mut Rounds<Ke
     if !plan.includes(Part::Tcp) {
         return Ok(());
     }
-    let listener = iperf::Server::start(server, address)?;
+    let listener = iperf::Server::start(server, workshop.cores, address)?;
     for underlay in Underlay::ALL {
         bed.set_underlay(underlay)?;
         for streams in STREAMS {

@@ -25,6 +25,8 @@ pub enum Path {
     /// An XDP program that redirects every frame unseen: the most that this way of forwarding can
     /// give on this kernel.
     Redirect,
+    /// The same at TC, and into the guest's end of its veth: the most that socket buffers can give.
+    RedirectTc,
     /// A Linux bridge and the kernel's VXLAN device on each host.
     BridgeVxlan,
     /// Open vSwitch with its datapath in user space, and VXLAN.
@@ -58,9 +60,10 @@ pub enum Guests {
 
 impl Path {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Direct,
         Self::Redirect,
+        Self::RedirectTc,
         Self::BridgeVxlan,
         Self::Ovs,
         Self::Tinc,
@@ -77,6 +80,7 @@ impl Path {
         match self {
             Self::Direct => "direct",
             Self::Redirect => "redirect",
+            Self::RedirectTc => "redirect_tc",
             Self::BridgeVxlan => "bridge_vxlan",
             Self::Ovs => "ovs",
             Self::Tinc => "tinc",
@@ -94,6 +98,7 @@ impl Path {
         match self {
             Self::Direct => "direct veth",
             Self::Redirect => "bare XDP redirect",
+            Self::RedirectTc => "bare TC redirect",
             Self::BridgeVxlan => "bridge + VXLAN",
             Self::Ovs => "Open vSwitch, user space",
             Self::Tinc => "tinc",
@@ -105,11 +110,11 @@ impl Path {
         }
     }
 
-    /// Whether frames from tap to tap are measured this way: not where there is no tap, or what
-    /// is to gain is joined frames.
+    /// Whether frames from tap to tap are measured this way: not where there is no tap, the guest
+    /// must be a veth's, or what is to gain is joined frames.
     #[must_use]
     pub const fn joins_taps(self) -> bool {
-        !matches!(self, Self::Direct | Self::VnetJoined)
+        !matches!(self, Self::Direct | Self::RedirectTc | Self::VnetJoined)
     }
 
     /// Whether TCP and round trips are measured this way: not where the difference to a
@@ -143,7 +148,7 @@ impl Path {
     pub const fn guests(self) -> Guests {
         match self {
             Self::Direct => Guests::OnTheCable,
-            Self::BridgeVxlan | Self::Tinc | Self::VnetTc | Self::VnetJoined => {
+            Self::RedirectTc | Self::BridgeVxlan | Self::Tinc | Self::VnetTc | Self::VnetJoined => {
                 Guests::LeaveWorkToTheirNic
             }
             Self::Redirect
@@ -172,7 +177,8 @@ impl Path {
     pub fn lay(self, bed: &Bed, packages: &Packages) -> Result<Box<dyn Any>> {
         Ok(match self {
             Self::Direct => Box::new(direct::lay(bed)?),
-            Self::Redirect => Box::new(redirect::lay(bed)?),
+            Self::Redirect => Box::new(redirect::lay_xdp(bed)?),
+            Self::RedirectTc => Box::new(redirect::lay_tc(bed)?),
             Self::BridgeVxlan => Box::new(bridge_vxlan::lay(bed)?),
             Self::Ovs => Box::new(ovs::lay(bed, &packages.unpacked(ovs::PACKAGE)?)?),
             Self::Tinc => Box::new(tinc::lay(bed, &packages.unpacked(tinc::PACKAGE)?)?),
