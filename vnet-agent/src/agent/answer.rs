@@ -1,7 +1,7 @@
 //! What does the agent answer? One arm a question.
 
 use super::Agent;
-use crate::api::{Answer, Ask, Refusal};
+use crate::api::{Answer, Ask, ChangeOutcome, Refusal};
 use crate::dataplane::DataPlaneError;
 
 /// A question that the kernel did not answer.
@@ -34,6 +34,12 @@ impl Agent {
             } => Answer::Flows(self.flows(network.as_deref(), limit, sort)?),
             Ask::Drops { all } => Answer::Drops(self.stats()?.drops(all)),
             Ask::Trace(request) => Answer::Trace(Box::new(self.trace(&request)?)),
+            Ask::Agents => Answer::Agents(self.agents()?),
+            Ask::ForgetAgent { name } => {
+                self.forget_agent(&name)?;
+                Answer::Change(self.done(ChangeOutcome::Deleted, format!("agent {name}"), &[]))
+            }
+            Ask::Invite(wanted) => Answer::Invited(self.invite(&wanted)?),
             Ask::Configuration => Answer::Configuration(Box::new(self.configuration.clone())),
         })
     }

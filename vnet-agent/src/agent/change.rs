@@ -5,9 +5,12 @@ use std::time::SystemTime;
 use vnet_common::rule::{Destination, Source};
 
 use super::Agent;
+use super::overlay::with_part;
 use crate::api::stream::{Event, EventKind};
 use crate::api::{Change, ChangeOutcome, Refusal};
+use crate::model::part::Part;
 use crate::model::problem::ErrorKind;
+use crate::model::wanted::own_of;
 use crate::model::{Configuration, ConfigurationError, Link, Rule};
 use crate::store::state::ChangeError;
 
@@ -87,10 +90,17 @@ impl Agent {
         &mut self,
         change: impl FnOnce(&mut Configuration) -> Result<T, ConfigurationError>,
     ) -> Result<T, Refusal> {
-        let outcome = self
-            .store
-            .change(self.fingerprint, &mut self.configuration, change)
-            .map_err(refusal)?;
+        let mut changed = self.configuration.clone();
+        let outcome = change(&mut changed).map_err(|error| refusal(error.into()))?;
+        // What the proxy has dealt is kept apart from what this host wants itself.
+        let nothing = Part::default();
+        let part = self.part.as_ref().unwrap_or(&nothing);
+        let own = own_of(changed, &self.own, part).map_err(|error| refusal(error.into()))?;
+        let stored = self.store.save(self.fingerprint, &own);
+        stored.map_err(|error| refusal(error.into()))?;
+        let limits = self.configuration.limits;
+        (self.configuration, self.waiting) = with_part(&own, self.part.as_ref(), limits);
+        self.own = own;
         self.changed = SystemTime::now();
         self.source = format!("{}, and changes made since", self.settings_path.display());
         self.watcher.follow(Self::destinations(&self.configuration));
@@ -99,7 +109,7 @@ impl Agent {
     }
 
     /// With what the asker should know besides: the faults of these subjects.
-    fn done(&self, outcome: ChangeOutcome, subject: String, about: &[String]) -> Change {
+    pub(super) fn done(&self, outcome: ChangeOutcome, subject: String, about: &[String]) -> Change {
         let faults = self
             .faults
             .iter()

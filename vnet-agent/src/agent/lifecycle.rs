@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use super::doors::Doors;
 use super::guest_mtu::TooBigSeen;
+use super::overlay::{self, Control};
 use super::path_mtu::Probing;
 use super::tap::OwnTap;
 use super::{Agent, Inputs, namespace, secret};
@@ -28,9 +29,11 @@ use crate::api::{ASKS_WAITING_MAX, Request, http, socket};
 use crate::dataplane::events::Events;
 use crate::dataplane::{DataPlane, pin};
 use crate::model::Configuration;
+use crate::model::part::Part;
+use crate::model::wanted::in_force;
 use crate::overlay::runtime::SlowPathCounts;
 use crate::overlay::slow_path::Receivers;
-use crate::settings::{AgentSettings, Settings};
+use crate::settings::{AgentSettings, ControlSettings, Settings};
 use crate::store::{Fingerprint, Loaded, SettingsFile, StateStore};
 use crate::world::bpffs;
 use crate::world::lock::Lock;
@@ -120,9 +123,11 @@ fn configuration(
     settings: Settings,
     path: &Path,
     fingerprint: Fingerprint,
+    part: Option<&Part>,
 ) -> Result<(Configuration, String)> {
     let file = path.display();
-    Ok(match store.load(fingerprint)? {
+    let problems = |own: &Configuration| in_force(own, part).0.problems();
+    Ok(match store.load_checked(fingerprint, problems)? {
         Loaded::Nothing => (settings.configuration, file.to_string()),
         Loaded::Changed(changed) => {
             info!("{file} is unchanged: what clients changed since is kept");
@@ -167,7 +172,19 @@ pub async fn run(settings_path: &Path) -> Result<()> {
     let _lock = lock(&settings.agent.pin_directory)?;
     let store = StateStore::open(&settings.agent.state_directory)?;
     let agent_settings = settings.agent.clone();
-    let (configuration, source) = configuration(&store, settings, settings_path, fingerprint)?;
+    let control = settings.control.clone();
+    let mut part = overlay::kept_part(&store, control.as_ref())?;
+    let (own, source) = configuration(&store, settings, settings_path, fingerprint, part.as_ref())?;
+    let limits = own.limits;
+    let (mut configuration, mut waiting) = overlay::with_part(&own, part.as_ref(), limits);
+    if let Some(problem) = configuration.problems().into_iter().next() {
+        warn!(
+            "this host's part of the overlay does not fit its settings: {}",
+            problem.error
+        );
+        part = None;
+        (configuration, waiting) = overlay::with_part(&own, None, limits);
+    }
 
     let mut plane = DataPlane::open(
         &agent_settings.pin_directory,
@@ -191,6 +208,8 @@ pub async fn run(settings_path: &Path) -> Result<()> {
         settings_path: settings_path.to_owned(),
         fingerprint,
         store,
+        own,
+        part,
         configuration,
         source,
         reconciler,
@@ -210,14 +229,24 @@ pub async fn run(settings_path: &Path) -> Result<()> {
         secret: secret()?,
         started,
         changed: SystemTime::now(),
+        control: Control::None,
+        control_settings: None,
+        capacities: overlay::capacities(),
+        waiting,
     };
-    agent.start(tap, Kernel { hosts, events }, signals).await
+    let inputs = Kernel {
+        hosts,
+        events,
+        control,
+    };
+    agent.start(tap, inputs, signals).await
 }
 
-/// What comes from the kernel: the inputs that exist before the API listens.
+/// What comes from the kernel and from the file: the inputs that exist before the API listens.
 struct Kernel {
     hosts: watch::Receiver<Arc<crate::model::host::Host>>,
     events: Events,
+    control: Option<ControlSettings>,
 }
 
 impl Agent {
@@ -244,6 +273,13 @@ impl Agent {
             },
         ));
         self.copy_from(tap);
+        let Kernel {
+            hosts,
+            events,
+            control,
+        } = inputs;
+        self.join_overlay(control.clone()).await?;
+        self.control_settings = control;
 
         let notifier = Notifier::from_environment().context("NOTIFY_SOCKET")?;
         info!(
@@ -252,7 +288,6 @@ impl Agent {
             "ready"
         );
         notifier.ready();
-        let Kernel { hosts, events } = inputs;
         let outcome = self
             .serve(
                 Inputs {
@@ -311,19 +346,34 @@ impl Agent {
         {
             warn!("changes under [agent] and [limits] take effect when the agent starts again");
         }
+        if settings.control != self.control_settings {
+            warn!("changes under [control] take effect when the agent starts again");
+        }
         let limits = self.configuration.limits;
-        let loaded = configuration(&self.store, settings, &self.settings_path, fingerprint);
-        let (configuration, source) = match loaded {
+        let part = self.part.clone();
+        let loaded = configuration(
+            &self.store,
+            settings,
+            &self.settings_path,
+            fingerprint,
+            part.as_ref(),
+        );
+        let (own, source) = match loaded {
             Ok(loaded) => loaded,
             Err(error) => {
                 warn!("the settings stay as they were: {error:#}");
                 return;
             }
         };
-        self.configuration = Configuration {
-            limits,
-            ..configuration
-        };
+        let (configuration, waiting) = overlay::with_part(&own, part.as_ref(), limits);
+        if let Some(problem) = configuration.problems().into_iter().next() {
+            let what = "they do not fit this host's part of the overlay";
+            warn!("the settings stay as they were: {what}: {}", problem.error);
+            return;
+        }
+        self.own = Configuration { limits, ..own };
+        self.waiting = waiting;
+        self.configuration = configuration;
         self.fingerprint = fingerprint;
         self.source = source;
         self.changed = SystemTime::now();

@@ -12,7 +12,10 @@ mod doors;
 mod guest_mtu;
 mod inventory;
 mod lifecycle;
+mod member;
+mod overlay;
 mod path_mtu;
+mod proxy;
 mod status;
 mod tap;
 mod trace;
@@ -36,6 +39,7 @@ use vnet_common::table::event::Event;
 use vnet_common::table::rule::RuleKey;
 
 pub use lifecycle::{Traces, run, teardown};
+use overlay::Control;
 
 use crate::act::reconcile::desired::Fault;
 use crate::act::reconcile::runtime::Reconciler;
@@ -45,12 +49,14 @@ use crate::api::stream::{self, EventKind, Teller};
 use crate::dataplane::events::Events;
 use crate::dataplane::object::ledger_slots;
 use crate::model::host::Host;
+use crate::model::part::Part;
 use crate::model::{Addresses, Configuration, PortDevice};
 use crate::overlay::flood::FloodTable;
+use crate::overlay::message::Capacities;
 use crate::overlay::runtime::SlowPathCounts;
 use crate::overlay::slow_path::Receivers;
 use crate::sense::path_mtu::runtime::Paths;
-use crate::settings::AgentSettings;
+use crate::settings::{AgentSettings, ControlSettings};
 use crate::store::{Fingerprint, StateStore};
 use crate::world::netlink::Watcher;
 
@@ -60,6 +66,11 @@ pub struct Agent {
     settings_path: PathBuf,
     fingerprint: Fingerprint,
     store: StateStore,
+    /// What this host itself wants: its file, and what clients changed.
+    own: Configuration,
+    /// Its part of the overlay.
+    part: Option<Part>,
+    /// Both: what is in force.
     configuration: Configuration,
     /// Where the configuration comes from, in words.
     source: String,
@@ -80,6 +91,12 @@ pub struct Agent {
     secret: u64,
     started: Instant,
     changed: SystemTime,
+    control: Control,
+    /// What the file says of it.
+    control_settings: Option<ControlSettings>,
+    capacities: Capacities,
+    /// Ports that have to wait for their networks.
+    waiting: Vec<Fault>,
 }
 
 /// What the agent listens to.
@@ -134,11 +151,13 @@ impl Agent {
                 _ = look.tick() => if self.look_at_frames() {
                     self.reconcile().await;
                 },
+                happening = self.control.next() => self.happened(happening).await,
                 signal = signals.next() => match signal {
                     lifecycle::Signal::Stop => return Ok(()),
                     lifecycle::Signal::Reload => self.reload().await,
                 },
             }
+            self.turn_overlay().await;
         }
     }
 

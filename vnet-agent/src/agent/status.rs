@@ -35,6 +35,7 @@ impl Agent {
         problems.extend(self.events_problem()?);
         problems.extend(self.guest_mtu_problems()?);
         problems.extend(self.path_mtu_problems());
+        problems.extend(self.overlay_faults().iter().map(problem));
         if self.settings.count_refused && !self.reconciler.plane().counts_refused() {
             problems.push(Problem {
                 severity: Severity::Warning,
@@ -82,6 +83,7 @@ impl Agent {
             memory_rss_bytes: memory_rss_bytes(),
             last_change_unix_ms: changed.and_then(|since| u64::try_from(since.as_millis()).ok()),
             configuration_source: self.source.clone(),
+            overlay: self.overlay_status(),
         })
     }
 

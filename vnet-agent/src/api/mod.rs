@@ -20,6 +20,7 @@ pub mod http;
 pub mod inventory;
 pub mod metrics;
 pub mod openapi;
+pub mod overlay;
 pub mod place;
 pub mod query;
 pub mod refusal;
@@ -34,6 +35,7 @@ pub use count::{AgentStats, Drop, Flow, FlowSort, Flows, LedgerValues, SideStats
 pub use inventory::{
     Interface, InterfaceState, LinkMtu, LinkState, LinkStatus, MtuSource, RuleStatus,
 };
+pub use overlay::{AgentStatus, Agents, Connection, Invited, NewInvite, OverlayStatus};
 pub use place::Place;
 pub use refusal::{Refusal, RefusalKind};
 pub use status::{
@@ -124,6 +126,17 @@ pub enum Ask {
     Trace(TraceRequest),
     /// What is wanted of this host? Answered by [`Answer::Configuration`].
     Configuration,
+    /// Who belongs to the overlay? Answered by [`Answer::Agents`]; a conflict where this is not the
+    /// proxy.
+    Agents,
+    /// Forget an agent of the overlay. Answered by [`Answer::Change`]; a conflict where it is
+    /// connected.
+    ForgetAgent {
+        /// Its name.
+        name: String,
+    },
+    /// Make a token for a host. Answered by [`Answer::Invited`].
+    Invite(NewInvite),
 }
 
 /// What the agent answers; each belongs to one or more [`Ask`]s. In JSON only the value inside.
@@ -150,4 +163,8 @@ pub enum Answer {
     Trace(Box<TraceReport>),
     /// To [`Ask::Configuration`]; with the links' cookies.
     Configuration(Box<Configuration>),
+    /// To [`Ask::Agents`].
+    Agents(Agents),
+    /// To [`Ask::Invite`].
+    Invited(Invited),
 }

@@ -13,8 +13,8 @@ use serde_json::{Map, Value, json};
 use super::query::{DeleteLinkQuery, DeleteRuleQuery, DropsQuery, FlowsQuery, NoQuery, RulesQuery};
 use super::stream::Event;
 use super::{
-    Change, Drop, Flows, Interface, LinkStatus, NewLink, NewRule, Refusal, RuleStatus, Stats,
-    Status, TraceReport, TraceRequest, metrics,
+    Agents, Change, Drop, Flows, Interface, Invited, LinkStatus, NewInvite, NewLink, NewRule,
+    Refusal, RuleStatus, Stats, Status, TraceReport, TraceRequest, metrics,
 };
 use crate::model::Configuration;
 
@@ -182,6 +182,25 @@ pub const OPERATIONS: &[Operation] = &[
         "What happens from now on, as server-sent events; `data` is of this form",
         Answers::Stream(schema_of::<Event>),
     ),
+    get(
+        "/v1/agents",
+        "Who belongs to the overlay? On the proxy",
+        Answers::Json(schema_of::<Agents>),
+    ),
+    change(
+        "DELETE",
+        "/v1/agents/{name}",
+        "Forget an agent that is not connected. On the proxy",
+    ),
+    Operation {
+        method: "POST",
+        body: Some(schema_of::<NewInvite>),
+        ..get(
+            "/v1/invites",
+            "Make a token that a host joins by, once. On the proxy",
+            Answers::Json(schema_of::<Invited>),
+        )
+    },
     get(
         PATH,
         "This document",

@@ -26,8 +26,8 @@ use super::openapi::{self, EVENTS, METRICS, OPERATIONS, Operation};
 use super::query::{DeleteLinkQuery, DeleteRuleQuery, DropsQuery, FlowsQuery, NoQuery, RulesQuery};
 use super::stream::{KEEP_ALIVE, LISTENERS_MAX, Teller};
 use super::{
-    Answer, Ask, BODY_BYTES_MAX, ChangeOutcome, FLOWS_LIMIT_DEFAULT, FLOWS_LIMIT_MAX, NewLink,
-    NewRule, Refusal, RefusalKind, Request, TraceRequest,
+    Answer, Ask, BODY_BYTES_MAX, ChangeOutcome, FLOWS_LIMIT_DEFAULT, FLOWS_LIMIT_MAX, NewInvite,
+    NewLink, NewRule, Refusal, RefusalKind, Request, TraceRequest,
 };
 
 /// For the body of a request.
@@ -83,6 +83,9 @@ pub fn router(asks: mpsc::Sender<Request>, events: Teller) -> Router {
         .route("/v1/trace", post(trace))
         .route("/v1/configuration", simple(|| Ask::Configuration))
         .route(EVENTS, get(listen).layer(Extension(events)))
+        .route("/v1/agents", simple(|| Ask::Agents))
+        .route("/v1/agents/{name}", delete(forget_agent))
+        .route("/v1/invites", post(invite))
         .route(METRICS, get(scrape))
         .route(openapi::PATH, get(describe))
         .fallback(unknown_path)
@@ -120,6 +123,22 @@ async fn delete_link(
     let Path(name) = name.map_err(|error| Refusal::invalid(error.body_text()))?;
     let force = query?.force;
     change(asks, who, Ask::DeleteLink { name, force }).await
+}
+
+async fn forget_agent(
+    State(asks): Asks,
+    who: Who,
+    name: Result<Path<String>, PathRejection>,
+    query: Parameters<NoQuery>,
+) -> Result<Reply, Fault> {
+    let Path(name) = name.map_err(|error| Refusal::invalid(error.body_text()))?;
+    query?;
+    change(asks, who, Ask::ForgetAgent { name }).await
+}
+
+async fn invite(State(asks): Asks, body: Body) -> Result<Reply, Fault> {
+    let wanted = read::<NewInvite>(body).await?;
+    answer(asks, Ask::Invite(wanted)).await
 }
 
 async fn list_rules(State(asks): Asks, query: Parameters<RulesQuery>) -> Result<Reply, Fault> {

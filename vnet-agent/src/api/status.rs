@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vnet_common::addr::NetworkId;
 
+use super::OverlayStatus;
 use crate::model::door::{Door, DoorChoice};
 
 /// The answer to `status`: one screen about this host.
@@ -54,6 +55,9 @@ pub struct Status {
     /// Where the configuration comes from, in words (`/etc/vnet/agent.toml`, and changes made
     /// since).
     pub configuration_source: String,
+    /// Its place in the overlay; nothing where it stands alone.
+    #[serde(default)]
+    pub overlay: Option<OverlayStatus>,
 }
 
 /// Something an admin should know.

@@ -23,6 +23,7 @@ pub(crate) mod sample;
 pub mod suggest;
 pub mod topology;
 pub mod validate;
+pub mod wanted;
 
 pub use configuration::Configuration;
 pub use edit::DeletedLink;

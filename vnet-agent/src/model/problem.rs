@@ -58,6 +58,7 @@ impl Place {
 #[expect(missing_docs, reason = "each is the entry of its name")]
 pub enum Item {
     Agent,
+    Control,
     Underlay,
     Network(usize),
     Port(usize),
@@ -282,6 +283,8 @@ pub enum ConfigurationError {
     },
     #[error("the rule {rule} follows from the port's addresses, and cannot be deleted")]
     ImpliedRule { rule: String },
+    #[error("{noun} {what} is the proxy's, not this host's")]
+    DealtByProxy { noun: Noun, what: String },
 }
 
 const fn family(address: IpAddr) -> &'static str {
@@ -335,7 +338,8 @@ impl ConfigurationError {
             | Self::SharedRemote { .. }
             | Self::TooMany { .. }
             | Self::LinkInUse { .. }
-            | Self::ImpliedRule { .. } => ErrorKind::Conflict,
+            | Self::ImpliedRule { .. }
+            | Self::DealtByProxy { .. } => ErrorKind::Conflict,
             _ => ErrorKind::Invalid,
         }
     }
@@ -390,6 +394,7 @@ impl ConfigurationError {
             Self::ImpliedRule { .. } => {
                 "add a rule with the same source and destination: it takes this one's place"
             }
+            Self::DealtByProxy { .. } => "change it at the proxy: it deals it to this host",
             _ => return None,
         })
     }

@@ -1,7 +1,13 @@
 //! The overlay as a graph: who gets a frame that is for more than one, and who hears of a frame that
-//! is too big.
+//! is too big; who belongs to it, and how agents and the proxy keep together.
 
 pub mod flood;
+pub mod message;
+pub mod refusal;
+pub mod roll;
 pub mod runtime;
+pub mod session;
 pub mod slow_path;
+pub mod star;
 pub mod too_big;
+pub mod via;

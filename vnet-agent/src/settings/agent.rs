@@ -130,7 +130,7 @@ fn socket_address(value: &DeValue<'_>) -> Result<Option<SocketAddr>, Wrong> {
 }
 
 /// Shorter than the kernel's 4,096 bytes by room for the names of what lies in a directory.
-const PATH_MAX: usize = 3072;
+pub(super) const PATH_MAX: usize = 3072;
 
 fn plain_name(name: &str, what: &str) -> Result<String, Wrong> {
     match check_name(name) {
@@ -144,7 +144,7 @@ fn plain_name(name: &str, what: &str) -> Result<String, Wrong> {
     }
 }
 
-fn path(
+pub(super) fn path(
     reader: &mut Reader,
     section: Section<'_>,
     key: &'static str,

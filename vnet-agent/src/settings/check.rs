@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{AgentSettings, Settings, SettingsErrors};
+use super::{AgentSettings, ControlRole, ControlSettings, Settings, SettingsErrors};
 use crate::model::Configuration;
 use crate::model::configuration::{Limits, Underlay};
 
@@ -33,6 +33,9 @@ pub struct Report {
 pub struct Summary {
     /// What concerns the agent itself.
     pub agent: AgentSettings,
+    /// The overlay that it belongs to, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub control: Option<ControlSettings>,
     /// The network under the overlay.
     pub underlay: Underlay,
     /// How many virtual LANs there are.
@@ -137,6 +140,7 @@ impl Summary {
     fn new(settings: Settings) -> Self {
         let Settings {
             agent,
+            control,
             configuration,
         } = settings;
         let implied_rules = configuration.effective_rules(&[]).len() - configuration.rules.len();
@@ -150,6 +154,7 @@ impl Summary {
         } = configuration;
         Self {
             agent,
+            control,
             underlay,
             networks: networks.len(),
             ports: ports.len(),
@@ -198,6 +203,21 @@ impl fmt::Display for Summary {
         writeln!(f, "  pins       {}", agent.pin_directory.display())?;
         writeln!(f, "  state      {}", agent.state_directory.display())?;
         writeln!(f, "  slow path  {}", agent.slow_path_device)?;
+        if let Some(ControlSettings { identity, role }) = &self.control {
+            match role {
+                ControlRole::Agent { proxy } => {
+                    writeln!(f, "  overlay    agent, proxy at {proxy}")?
+                }
+                ControlRole::Proxy { listen, authority } => {
+                    let authority = match authority {
+                        Some(directory) => format!(", authority in {}", directory.display()),
+                        None => String::new(),
+                    };
+                    writeln!(f, "  overlay    proxy, listens on {listen}{authority}")?;
+                }
+            }
+            writeln!(f, "  identity   {}", identity.display())?;
+        }
         writeln!(f, "  underlay   {underlay}")?;
         writeln!(f, "  networks   {}", self.networks)?;
         writeln!(f, "  ports      {}", self.ports)?;

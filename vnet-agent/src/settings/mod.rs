@@ -10,6 +10,7 @@
 
 mod agent;
 pub mod check;
+pub mod control;
 mod entry;
 pub mod error;
 mod read;
@@ -18,6 +19,7 @@ mod tests;
 
 pub use agent::AgentSettings;
 pub use check::{Report, Summary, Warning};
+pub use control::{ControlRole, ControlSettings};
 pub use error::{SettingsError, SettingsErrors};
 
 use toml::de::DeTable;
@@ -33,6 +35,8 @@ use read::Reader;
 pub struct Settings {
     /// What concerns the agent itself.
     pub agent: AgentSettings,
+    /// The overlay that it belongs to, if it does.
+    pub control: Option<ControlSettings>,
     /// What is wanted of this host.
     pub configuration: Configuration,
 }
@@ -55,8 +59,9 @@ impl Settings {
         let settings = read_document(document.get_ref(), &mut reader);
         let problems = settings.configuration.problems();
         let problems = problems.into_iter().chain(settings.agent_problems());
+        let is_dealt = |problem: &Problem| settings.is_dealt(problem);
         for problem in problems.collect::<Vec<_>>() {
-            if !is_consequence(&reader, &problem) {
+            if !is_dealt(&problem) && !is_consequence(&reader, &problem) {
                 reader.report_problem(&problem);
             }
         }
@@ -66,6 +71,19 @@ impl Settings {
         } else {
             Err(SettingsErrors::new(file_name, &text, findings))
         }
+    }
+
+    /// Whether a problem is none, because a proxy deals what is missing: the networks of ports.
+    fn is_dealt(&self, problem: &Problem) -> bool {
+        let is_network = matches!(
+            problem.error,
+            ConfigurationError::Unknown {
+                noun: Noun::Network,
+                ..
+            }
+        );
+        let has_proxy = self.control.as_ref().is_some_and(ControlSettings::is_agent);
+        has_proxy && is_network && matches!(problem.at.item, Item::Port(_))
     }
 
     /// Where the agent's own settings and the configuration are in each other's way.
@@ -101,6 +119,7 @@ impl Settings {
 fn read_document(document: &DeTable<'_>, reader: &mut Reader) -> Settings {
     reader.refuse_unknown_sections(document);
     let agent = agent::read(document, reader);
+    let control = control::read(document, reader);
     let underlay = entry::underlay(document, reader);
     let configuration = Configuration {
         underlay,
@@ -112,6 +131,7 @@ fn read_document(document: &DeTable<'_>, reader: &mut Reader) -> Settings {
     };
     Settings {
         agent,
+        control,
         configuration,
     }
 }

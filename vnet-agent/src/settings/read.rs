@@ -69,13 +69,14 @@ impl<T> Read<T> {
     }
 }
 
-const SECTIONS: [&str; 7] = [
-    "agent", "underlay", "network", "port", "link", "rule", "limits",
+const SECTIONS: [&str; 8] = [
+    "agent", "control", "underlay", "network", "port", "link", "rule", "limits",
 ];
 
 const fn section_name(item: Item) -> &'static str {
     match item {
         Item::Agent => "agent",
+        Item::Control => "control",
         Item::Underlay => "underlay",
         Item::Network(_) => "network",
         Item::Port(_) => "port",

@@ -7,6 +7,8 @@
 pub mod secret;
 pub mod settings_file;
 pub mod state;
+pub mod value;
 
 pub use settings_file::{Fingerprint, SettingsFile, SettingsFileError};
 pub use state::{ChangeError, Loaded, StateStore, StoreError};
+pub use value::Found;

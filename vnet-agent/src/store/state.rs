@@ -12,12 +12,13 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Fingerprint;
+use crate::model::problem::Problem;
 use crate::model::{Configuration, ConfigurationError};
 
 /// The directory that holds the state of this agent, and of no other (its lock is elsewhere).
 #[derive(Clone, Debug)]
 pub struct StateStore {
-    directory: PathBuf,
+    pub(super) directory: PathBuf,
 }
 
 const FILE: &str = "configuration.json";
@@ -131,13 +132,25 @@ impl StateStore {
     /// # Errors
     /// The system refuses to read it, or to set aside what is no good.
     pub fn load(&self, settings: Fingerprint) -> Result<Loaded, StoreError> {
+        self.load_checked(settings, Configuration::problems)
+    }
+
+    /// The same, where something else than the configuration alone must make sense.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_checked(
+        &self,
+        settings: Fingerprint,
+        problems: impl Fn(&Configuration) -> Vec<Problem>,
+    ) -> Result<Loaded, StoreError> {
         let path = self.directory.join(FILE);
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
             Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(Loaded::Nothing),
             Err(source) => return Err(failure("read", &path, source)),
         };
-        match understand(&bytes) {
+        match understand(&bytes, problems) {
             Ok(body) if body.settings == settings => {
                 Ok(Loaded::Changed(Box::new(body.configuration)))
             }
@@ -186,13 +199,23 @@ impl StateStore {
         settings: Fingerprint,
         configuration: &Configuration,
     ) -> Result<(), StoreError> {
-        let (new, path) = (self.directory.join(NEW_FILE), self.directory.join(FILE));
         let stored = Stored {
             version: VERSION,
             settings,
             configuration,
         };
-        let text = serde_json::to_vec(&stored).map_err(io::Error::from);
+        self.write(FILE, NEW_FILE, &stored)
+    }
+
+    /// Replaces a file with a value, in one step.
+    pub(super) fn write(
+        &self,
+        file: &str,
+        new_file: &str,
+        value: &impl Serialize,
+    ) -> Result<(), StoreError> {
+        let (new, path) = (self.directory.join(new_file), self.directory.join(file));
+        let text = serde_json::to_vec(value).map_err(io::Error::from);
         let written = text.and_then(|text| write_new(&new, &text));
         if let Err(source) = written {
             // What is half written only takes the room that is missing.
@@ -219,7 +242,7 @@ impl StateStore {
     }
 }
 
-fn failure(what: &'static str, path: &Path, source: io::Error) -> StoreError {
+pub(super) fn failure(what: &'static str, path: &Path, source: io::Error) -> StoreError {
     StoreError {
         what,
         path: path.to_owned(),
@@ -227,7 +250,10 @@ fn failure(what: &'static str, path: &Path, source: io::Error) -> StoreError {
     }
 }
 
-fn understand(bytes: &[u8]) -> Result<StoredBody, String> {
+fn understand(
+    bytes: &[u8],
+    problems: impl Fn(&Configuration) -> Vec<Problem>,
+) -> Result<StoredBody, String> {
     let StoredVersion { version } =
         serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     if version != VERSION {
@@ -236,7 +262,7 @@ fn understand(bytes: &[u8]) -> Result<StoredBody, String> {
         ));
     }
     let body: StoredBody = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-    match body.configuration.problems().first() {
+    match problems(&body.configuration).first() {
         None => Ok(body),
         Some(problem) => Err(problem.error.to_string()),
     }

@@ -14,10 +14,10 @@ use tokio::task::JoinHandle;
 use vnet_agent::api::socket::listen_on;
 use vnet_agent::api::stream::{Event, Teller};
 use vnet_agent::api::{
-    ASKS_WAITING_MAX, AgentStats, Answer, Ask, Change, ChangeOutcome, EntriesStatus, Flow, Flows,
-    HostRun, Interface, InterfaceState, KernelRun, LedgerValues, LinkState, LinkStatus,
-    LinksSummary, Place, Problem, Refusal, Request, RuleStatus, Severity, SideStats, Stats, Status,
-    TraceReport, TraceRequest, Verdict, http,
+    ASKS_WAITING_MAX, AgentStats, AgentStatus, Agents, Answer, Ask, Change, ChangeOutcome,
+    Connection, EntriesStatus, Flow, Flows, HostRun, Interface, InterfaceState, Invited, KernelRun,
+    LedgerValues, LinkState, LinkStatus, LinksSummary, Place, Problem, Refusal, Request,
+    RuleStatus, Severity, SideStats, Stats, Status, TraceReport, TraceRequest, Verdict, http,
 };
 use vnet_agent::model::configuration::{Limits, Underlay, UnderlayMatch};
 use vnet_agent::model::{
@@ -200,7 +200,7 @@ fn refusal_for(name: &str) -> Option<Option<Refusal>> {
 fn answer(ask: Ask, healthy: bool) -> Option<Result<Answer, Refusal>> {
     let name = match &ask {
         Ask::AddLink(link) => Some(link.name.as_str()),
-        Ask::DeleteLink { name, .. } => Some(name.as_str()),
+        Ask::DeleteLink { name, .. } | Ask::ForgetAgent { name } => Some(name.as_str()),
         Ask::AddRule(rule) => Some(rule.network.as_str()),
         Ask::DeleteRule { network, .. } => Some(network.as_str()),
         Ask::Rules { network } | Ask::Flows { network, .. } => network.as_deref(),
@@ -229,8 +229,42 @@ fn answer(ask: Ask, healthy: bool) -> Option<Result<Answer, Refusal>> {
         Ask::Flows { .. } => Answer::Flows(flows()),
         Ask::Drops { all } => Answer::Drops(stats().drops(all)),
         Ask::Trace(request) => return Some(trace(&request)),
+        Ask::Agents => Answer::Agents(agents()),
+        Ask::ForgetAgent { name } => change(ChangeOutcome::Deleted, format!("agent {name}")),
+        Ask::Invite(wanted) => Answer::Invited(Invited {
+            host: wanted.host,
+            token: "vnet-AQ".into(),
+            proxy: "10.0.0.9:6082".into(),
+            expires_unix_s: wanted.expires_s,
+        }),
         Ask::Configuration => Answer::Configuration(Box::new(configuration())),
     }))
+}
+
+fn agents() -> Agents {
+    let connection = Connection {
+        from: "10.0.0.1:40000".into(),
+        since_unix_ms: 1,
+        software: "0.1.0".into(),
+        schema: vnet_common::SCHEMA,
+        revision: Some(7),
+        declined: None,
+        certificate_expires_unix_s: 2,
+    };
+    Agents {
+        proxy: "hub".into(),
+        address: "0.0.0.0:6082".into(),
+        agents: vec![AgentStatus {
+            name: "one".into(),
+            connection: Some(connection),
+            underlay: vec!["10.0.0.1".parse().unwrap()],
+            ports: 1,
+            processors: 2,
+            memory_bytes: 1 << 30,
+            dealt_revision: Some(7),
+        }],
+        turned_away: [("no certificate".to_owned(), 3)].into(),
+    }
 }
 
 fn status(healthy: bool) -> Status {
@@ -268,6 +302,7 @@ fn status(healthy: bool) -> Status {
         memory_rss_bytes: None,
         last_change_unix_ms: None,
         configuration_source: "/etc/vnet/agent.toml".into(),
+        overlay: None,
     }
 }
 

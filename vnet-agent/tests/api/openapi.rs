@@ -83,6 +83,15 @@ const REQUESTS: &[(&str, &str, &str, &str, u16)] = &[
     ("post", "/v1/trace", "/v1/trace", FRAME, 200),
     ("get", "/v1/configuration", "/v1/configuration", "", 200),
     ("get", "/v1/events", "/v1/events", "", 200),
+    ("get", "/v1/agents", "/v1/agents", "", 200),
+    ("delete", "/v1/agents/{name}", "/v1/agents/two", "", 200),
+    (
+        "post",
+        "/v1/invites",
+        "/v1/invites",
+        r#"{"host": "two", "expires_s": 3600}"#,
+        200,
+    ),
     ("get", "/v1/openapi.json", "/v1/openapi.json", "", 200),
     ("get", "/metrics", "/metrics", "", 200),
 ];

@@ -6,7 +6,8 @@ use clap::{Parser, Subcommand};
 use vnet_agent::api::SOCKET_DEFAULT;
 
 use crate::{
-    ca, completions, drops, flows, interface, link, rule, screen::Format, topology, trace,
+    agents, ca, completions, drops, flows, interface, join, link, rule, screen::Format, topology,
+    trace,
 };
 
 /// Asks the vnet agent of this host, and changes its links and rules.
@@ -80,6 +81,10 @@ pub enum Verb {
     /// Which frames go where.
     #[command(subcommand)]
     Rule(rule::Verb),
+    /// Who belongs to the overlay, and who was turned away; on the proxy.
+    Agents(agents::Arguments),
+    /// Bring this host into an overlay, with a token from its proxy.
+    Join(join::Arguments),
     /// The overlay's certificate authority.
     #[command(subcommand)]
     Ca(ca::Verb),
@@ -196,6 +201,9 @@ mod tests {
             ),
             ("trace --pcap f --bytes 60", ErrorKind::ArgumentConflict),
             ("trace --pcap f --from link:", ErrorKind::ValueValidation),
+            ("agents forget", ErrorKind::MissingRequiredArgument),
+            ("join", ErrorKind::MissingRequiredArgument),
+            ("ca invite two --expires soon", ErrorKind::ValueValidation),
             ("ca issue", ErrorKind::MissingRequiredArgument),
             ("ca issue two --role king", ErrorKind::InvalidValue),
             ("ca issue two --valid 1y", ErrorKind::ValueValidation),
@@ -232,6 +240,10 @@ mod tests {
             "rule add --network blue --to 52:54:00:00:00:02 --link to-two",
             "rule add --network blue --from|'not 52:54:00:00:00:01|--to none --flood",
             "rule delete --network blue --from any --to|'not 52:54:00:00:00:02",
+            "agents",
+            "agents forget two",
+            "join vnet-AQ --identity /tmp/i.pem --config /tmp/a.toml",
+            "ca invite two --expires 1h --address 10.0.0.9:6082",
             "ca init /etc/vnet/ca --valid 3650d",
             "ca issue two --ca /etc/vnet/ca --role agent --valid 12h --out two.pem",
             "topology check lan.vnet -o json",

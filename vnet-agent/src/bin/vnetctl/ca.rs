@@ -1,6 +1,6 @@
 //! The overlay's certificate authority: made once, signs hosts.
 //!
-//! `init` and `issue` work on files and ask no agent.
+//! `init` and `issue` work on files and ask no agent; `invite` asks the proxy.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,10 +9,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use clap::{Subcommand, ValueEnum};
 use serde_json::json;
+use vnet_agent::api::{Invited, NewInvite};
 use vnet_agent::identity::life::{AUTHORITY_LIFE, HOST_LIFE, parse_length};
 use vnet_agent::identity::{Authority, IdentityError, Role};
 use vnet_agent::store::secret;
 
+use crate::client::{Client, path};
 use crate::screen::{self, Format, Screen};
 
 /// What to do with the authority.
@@ -47,6 +49,18 @@ pub enum Verb {
         #[arg(long, value_name = "PATH")]
         out: Option<PathBuf>,
     },
+    /// Make a token for a host, good for one `vnetctl join` there. Asks the agent of this host, which
+    /// must be the proxy and have the authority's key.
+    Invite {
+        /// What the host will be called.
+        host: String,
+        /// For how long the token is good: 1h, 30m, …
+        #[arg(long, value_parser = parse_length, value_name = "TIME", default_value = "1h")]
+        expires: Duration,
+        /// Where the host finds the proxy, where the proxy itself does not know it: 10.0.0.1:6082.
+        #[arg(long, value_name = "ADDRESS")]
+        address: Option<String>,
+    },
 }
 
 /// What a host is in the overlay.
@@ -69,8 +83,24 @@ impl From<RoleArgument> for Role {
 }
 
 /// Does it.
-pub fn run(verb: Verb, screen: &Screen) -> anyhow::Result<ExitCode> {
+pub async fn run(verb: Verb, client: &Client, screen: &Screen) -> anyhow::Result<ExitCode> {
     match verb {
+        Verb::Invite {
+            host,
+            expires,
+            address,
+        } => {
+            let wanted = NewInvite {
+                host,
+                expires_s: expires.as_secs(),
+                address,
+            };
+            let answer = client.post(&path(&["invites"], &[]), &wanted).await?;
+            screen.show(&answer, |invited: &Invited, _| {
+                format!("{}\n", invited.token)
+            })?;
+            Ok(ExitCode::SUCCESS)
+        }
         Verb::Init {
             directory,
             name,
@@ -132,7 +162,8 @@ pub fn now_unix_s() -> Result<u64, IdentityError> {
         .map_err(|_| IdentityError::BeyondCalendar)
 }
 
-fn say(screen: &Screen, text: &str, value: &serde_json::Value) -> anyhow::Result<ExitCode> {
+/// Says what was done.
+pub fn say(screen: &Screen, text: &str, value: &serde_json::Value) -> anyhow::Result<ExitCode> {
     match screen.format {
         Format::Table => screen::write(text.as_bytes()),
         Format::Json => screen::write(format!("{value:#}\n").as_bytes()),

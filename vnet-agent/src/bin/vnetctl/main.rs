@@ -4,6 +4,7 @@
 //! its answer as a table or as the agent's own JSON on standard output, diagnostics on standard
 //! error. Exit status: 0 done, 1 failed, 2 wrong usage, 3 the agent is degraded (`status`).
 
+mod agents;
 mod args;
 mod ca;
 mod client;
@@ -12,6 +13,7 @@ mod drops;
 mod flows;
 mod frame;
 mod interface;
+mod join;
 mod link;
 mod number;
 mod pcap;
@@ -64,8 +66,10 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             Verb::Interface(verb) => interface::run(&verb, &client, &screen).await,
             Verb::Link(verb) => link::run(verb, &client, &screen).await,
             Verb::Rule(verb) => rule::run(verb, &client, &screen).await,
-            Verb::Ca(verb) => ca::run(verb, &screen),
             Verb::Topology(verb) => topology::run(&verb, &screen),
+            Verb::Agents(agents) => agents::run(&agents, &client, &screen).await,
+            Verb::Ca(verb) => ca::run(verb, &client, &screen).await,
+            Verb::Join(arguments) => join::run(&arguments, &screen).await,
             Verb::Completions(completions) => completions::run(&completions),
         }
     })

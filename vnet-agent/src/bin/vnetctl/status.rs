@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use vnet_agent::api::{DoorStatus, Problem, Severity, Status, TableFill, UnderlayStatus};
+use vnet_agent::api::{
+    DoorStatus, OverlayStatus, Problem, Severity, Status, TableFill, UnderlayStatus,
+};
 
 use crate::client::{Client, path};
 use crate::number::{bytes, counted, duration, exact};
@@ -120,10 +122,54 @@ fn lines(status: &Status, now_unix_ms: Option<u64>) -> Vec<(&'static str, String
         ("tables", tables.join(", ")),
         ("counting", counting),
     ];
+    if let Some(overlay) = &status.overlay {
+        lines.insert(2, ("overlay", self::overlay(overlay, now_unix_ms)));
+    }
     if let Some(memory) = status.memory_rss_bytes {
         lines.push(("memory", bytes(memory)));
     }
     lines
+}
+
+fn overlay(overlay: &OverlayStatus, now_unix_ms: Option<u64>) -> String {
+    let ago = |since: u64| {
+        let now = now_unix_ms.unwrap_or(since);
+        duration(now.saturating_sub(since) / 1000)
+    };
+    match overlay {
+        OverlayStatus::Agent {
+            address,
+            proxy: Some(proxy),
+            since_unix_ms,
+            ..
+        } => format!(
+            "together with the proxy {} at {} for {}",
+            printable(proxy),
+            printable(address),
+            ago(*since_unix_ms)
+        ),
+        OverlayStatus::Agent {
+            address,
+            since_unix_ms,
+            ..
+        } => format!(
+            "apart from the proxy at {} for {}",
+            printable(address),
+            ago(*since_unix_ms)
+        ),
+        OverlayStatus::Proxy {
+            address,
+            connected,
+            agents,
+            turned_away,
+            ..
+        } => format!(
+            "the proxy, on {}: {connected} of {} connected, {} turned away",
+            printable(address),
+            counted(*agents, "agent"),
+            exact(*turned_away)
+        ),
+    }
 }
 
 fn underlay(underlay: Option<&UnderlayStatus>) -> String {
@@ -299,6 +345,7 @@ mod tests {
             memory_rss_bytes: Some(12_345_678),
             last_change_unix_ms: Some(1_000_000),
             configuration_source: "/etc/vnet/agent.toml".into(),
+            overlay: None,
         }
     }
 
