@@ -102,6 +102,8 @@ reasons! {
     NestedTags = 29, "nested-tags", "more than two VLAN tags, at a TC door";
     /// Datagrams that somebody joined on the way, and Linux does not part behind a TC door.
     JoinedDatagrams = 30, "joined-datagrams", "UDP datagrams that came through the tunnel joined into one packet, at a TC door: let the underlay have an XDP door, or switch UDP segmentation of tunnels off where they come from";
+    /// One frame that would be cut into a flood.
+    ManySegments = 31, "many-segments", "the guest wants its frame cut into more than 128 packets";
 }
 
 impl Reason {

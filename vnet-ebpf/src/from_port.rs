@@ -11,7 +11,7 @@ use crate::frame::Frame;
 use crate::step::deliver::{self, HOP_LIMIT};
 use crate::step::resolve::{self, Arrival, IntoPort};
 use crate::step::too_big::{self, TooBig};
-use crate::step::{account, parse, show};
+use crate::step::{account, fit, parse, show};
 use crate::tables::Tables;
 
 /// Takes a frame that a guest wrote to its device.
@@ -45,6 +45,9 @@ fn switch<F: Frame, T: Tables>(
 ) -> Result<Outcome, Reason> {
     let device = frame.device();
     let parsed = parse::ethernet(frame)?;
+    if fit::is_flood(frame) {
+        return Err(Reason::ManySegments);
+    }
     let arrival = Arrival {
         key: FlowKey {
             network: port.network,

@@ -29,6 +29,9 @@ const STATIONS: [Mac; 5] = [guest(1), guest(2), BROADCAST, NOBODY, HOSTILE];
 /// What the hostile guest's port may send up to the agent at once; and in a second.
 const BURST: u64 = 50;
 
+/// Packets that one frame of a guest may become.
+const PACKETS_MAX: u64 = 128;
+
 /// Where the kernel hands the hostile guest's frames to us.
 const DOORS: [&str; 2] = ["xdp", "tc"];
 
@@ -134,8 +137,9 @@ fn who_lies_about_frames() {
     });
 }
 
-/// Frames that are cut into so many pieces that no queue on the way to the other host holds them:
-/// a flood of what is forwarded, which leaves no trace once it is over.
+/// Frames that would be cut into so many pieces that no queue on the way to the other host holds
+/// them: those that would become a flood end at the door, and of the rest comes no more than of a
+/// sender in bulk.
 #[test]
 fn who_has_frames_cut_into_thousands() {
     at_each_door("fine", |lab, door| {
@@ -152,6 +156,11 @@ fn who_has_frames_cut_into_thousands() {
         let (hostile, neighbour) = aftermath(one, two)?;
         assert_eq!(hostile.received_packets, reached(&liar, door));
         assert_eq!(neighbour.forwarded, outcome.sent);
+        let floods = books::dropped(&hostile, Reason::ManySegments);
+        assert_eq!(floods > 0, door == "tc", "{hostile:?}");
+        let arrived = books::link(&books::settled(&two.host)?, "to-one")?.received_packets;
+        let most = PACKETS_MAX * (hostile.forwarded + hostile.slow_path) + outcome.sent;
+        assert!(arrived <= most, "{arrived} of {most} packets: {hostile:?}");
         Ok(())
     });
 }

@@ -16,7 +16,7 @@ fn every_vector_holds() {
 }
 
 /// Reasons that no program gives, and who does.
-const GIVEN_ELSEWHERE: [(Reason, &str); 5] = [
+const GIVEN_ELSEWHERE: [(Reason, &str); 6] = [
     (
         Reason::RedirectFailed,
         "counted as `refused` from the kernel's tracepoints: tests/dataplane",
@@ -28,6 +28,10 @@ const GIVEN_ELSEWHERE: [(Reason, &str); 5] = [
     (
         Reason::JoinedDatagrams,
         "the TC door alone, which takes packets joined: tests/e2e",
+    ),
+    (
+        Reason::ManySegments,
+        "the TC door alone, where a frame may be many: tests/e2e",
     ),
     (Reason::QueueFull, "the agent's slow path"),
     (Reason::NoReceiver, "the agent's slow path"),

@@ -12,6 +12,18 @@ const TCP_WORDS_AT: usize = 12;
 /// Tags that are looked behind.
 const TAGS_MAX: usize = 2;
 
+/// Packets that one frame of a guest may become: those that 64 KiB fill where nobody takes more than
+/// hosts have to (536 bytes of TCP, RFC 9293, section 3.7.1), and what Linux grants its own senders
+/// of UDP. To a connection of smaller ones, a frame that is lost says to send less at once.
+const PACKETS_MAX: u32 = 128;
+
+/// Whether a frame would become a flood: the kernel cuts it for whoever asks, byte by byte.
+#[inline(always)]
+pub fn is_flood<F: Frame>(frame: &F) -> bool {
+    let segment_bytes = frame.segment_bytes();
+    segment_bytes != 0 && frame.length() > segment_bytes.wrapping_mul(PACKETS_MAX)
+}
+
 /// Bytes of the largest one, Ethernet header included.
 #[inline(always)]
 pub fn packet_bytes<F: Frame>(frame: &F) -> u32 {
