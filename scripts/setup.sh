@@ -70,7 +70,17 @@ choose_cargo() {
         "with rustup: rustup update stable; else enable bookworm-security and run scripts/setup.sh"
 }
 
+# Compilers, LLVM, and a target directory with the tests of all crates.
+must_have_room() {
+    local needed=8 free
+    free=$(df -P -BG . | awk 'NR == 2 { print $4 + 0 }')
+    [ "${free:-$needed}" -ge "$needed" ] ||
+        fail "$free GB of disk are free at $PWD, and the build and its tests take about $needed" \
+            "make room, or have CARGO_TARGET_DIR lead to another disk and run me there"
+}
+
 set_up_build() {
+    must_have_room
     packages "compilers" ca-certificates git gcc libc6-dev make pkg-config \
         rustc-web cargo-web libstd-rust-web-dev-bpf
     choose_cargo

@@ -20,6 +20,7 @@ use vnet_common::table::underlay::UnderlayEntry;
 
 use crate::actor::{self, AGENT, HOST_ONE, LinkActor, WIRE};
 use crate::build::build;
+use crate::headers::sum;
 use crate::stage::{Stage, UNDERLAY_LEDGER};
 use crate::vector::{Addresses, Link, Port, Vector};
 
@@ -315,12 +316,4 @@ pub fn link_entry(actor: &LinkActor, stage: &Stage) -> Result<LinkEntry> {
         header,
         _pad: [0; 18],
     })
-}
-
-/// The sum of 16-bit words (RFC 1071), not folded.
-fn sum(bytes: &[u8]) -> u32 {
-    let words = bytes.chunks_exact(2);
-    words
-        .map(|word| u32::from(word[0]) << 8 | u32::from(word[1]))
-        .sum()
 }
