@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use bench::cores::Cores;
 use bench::figure::Figure;
 use bench::packages::Packages;
-use bench::part::{frames, memory, rules, streams};
+use bench::part::{costs, frames, memory, rules, streams};
 use bench::path::Path;
 use bench::plan::{Part, Plan};
 use bench::workshop::Workshop;
@@ -61,6 +61,8 @@ enum Subject {
     RoundTrips,
     /// What a frame costs in the programs, from 10 to 100,000 rules
     Rules,
+    /// What counting and a link's fields cost a frame, by programs that are built without them
+    Costs,
     /// What the agent needs
     Memory,
 }
@@ -72,6 +74,7 @@ impl Subject {
             Self::Tcp => Part::Tcp,
             Self::RoundTrips => Part::RoundTrips,
             Self::Rules => Part::Rules,
+            Self::Costs => Part::Costs,
             Self::Memory => Part::Memory,
         }
     }
@@ -143,6 +146,9 @@ fn measure(workshop: &Workshop, plan: &Plan) -> Vec<Figure> {
     };
     if plan.includes(Part::Rules) {
         take("rules", rules::measure(workshop, plan.rounds));
+    }
+    if plan.includes(Part::Costs) {
+        take("costs", costs::measure(workshop, plan.rounds));
     }
     if plan.includes(Part::Memory) {
         take("memory", memory::measure(workshop, plan.rounds));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::bed::Underlay;
-use crate::part::{frames, memory, rules, streams};
+use crate::part::{costs, frames, memory, rules, streams};
 use crate::path::Path;
 
 /// What there is to measure.
@@ -17,6 +17,8 @@ pub enum Part {
     RoundTrips,
     /// What a frame costs in the programs, however many rules there are.
     Rules,
+    /// What counting and a link's fields cost a frame.
+    Costs,
     /// What an agent needs.
     Memory,
 }
@@ -70,12 +72,13 @@ impl Plan {
     /// How long all of it takes, about.
     #[must_use]
     pub fn duration(&self) -> Duration {
-        let once = [(Part::Rules, rules::START)];
+        let once = [(Part::Rules, rules::START), (Part::Costs, costs::START)];
         let every_round = [
             (Part::Frames, self.frames_round()),
             (Part::Tcp, self.tcp_round()),
             (Part::RoundTrips, self.round_trips_round()),
             (Part::Rules, rules::ROUND),
+            (Part::Costs, costs::ROUND),
             (Part::Memory, memory::ROUND),
         ];
         let sum = |parts: &[(Part, Duration)]| -> Duration {

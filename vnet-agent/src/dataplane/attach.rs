@@ -8,32 +8,25 @@ use std::path::{Path, PathBuf};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::xdp::{XdpLink, XdpMode};
-use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
+use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp};
 use nix::net::if_::if_indextoname;
 use vnet_common::name;
 
 use super::error::{DataPlaneError, os_error};
-use super::object::{tc, xdp};
 use super::pin::remove_file;
-use super::{DataPlane, clsact};
+use super::{DataPlane, clsact, object};
 use crate::model::attachment::{Attachment, Role};
 use crate::model::door::Door;
 
-/// The XDP program of a role.
-pub(super) const fn program(role: Role) -> &'static str {
-    match role {
-        Role::Port => name::PORT_XDP,
-        Role::Underlay => name::UNDERLAY_XDP,
-        Role::Agent => name::AGENT_XDP,
-    }
-}
-
-/// The TC program of a role.
-pub(super) const fn tc_program(role: Role) -> &'static str {
-    match role {
-        Role::Port => name::PORT_TC,
-        Role::Underlay => name::UNDERLAY_TC,
-        Role::Agent => name::AGENT_TC,
+/// The program of a role at a door.
+pub(super) const fn program_name(role: Role, door: Door) -> &'static str {
+    match (role, door) {
+        (Role::Port, Door::Xdp) => name::PORT_XDP,
+        (Role::Port, Door::Tc) => name::PORT_TC,
+        (Role::Underlay, Door::Xdp) => name::UNDERLAY_XDP,
+        (Role::Underlay, Door::Tc) => name::UNDERLAY_TC,
+        (Role::Agent, Door::Xdp) => name::AGENT_XDP,
+        (Role::Agent, Door::Tc) => name::AGENT_TC,
     }
 }
 
@@ -80,9 +73,9 @@ impl DataPlane {
     }
 
     fn new_xdp_link(&mut self, to: Attachment, device: &str) -> Result<FdLink, DataPlaneError> {
-        let program = program(to.role);
+        let program = program_name(to.role, to.door);
         let fail = |source| attach_error(program, device, source);
-        let xdp = xdp(&mut self.object, program)?;
+        let xdp: &mut Xdp = object::program(&mut self.object, program)?;
         let id = xdp
             .attach_to_if_index(to.ifindex, XdpMode::default())
             .map_err(fail)?;
@@ -91,14 +84,14 @@ impl DataPlane {
     }
 
     fn new_tc_link(&mut self, to: Attachment, device: &str) -> Result<FdLink, DataPlaneError> {
-        let program = tc_program(to.role);
+        let program = program_name(to.role, to.door);
         let fail = |source| attach_error(program, device, source);
         let current = current_name(to.ifindex, device)?;
         if has_tc_of_another_agent(&current) {
             let device = device.to_owned();
             return Err(DataPlaneError::DeviceTakenAtTc { device });
         }
-        let tc = tc(&mut self.object, program)?;
+        let tc: &mut SchedClassifier = object::program(&mut self.object, program)?;
         // Like the XDP door: before whatever else looks at the device's frames.
         let order = TcAttachOptions::TcxOrder(LinkOrder::first());
         let id = tc
@@ -126,22 +119,19 @@ impl DataPlane {
                 });
             }
         };
-        let (program, replaced) = match to.door {
+        let program = program_name(to.role, to.door);
+        let replaced = match to.door {
             Door::Xdp => {
-                let program = program(to.role);
                 let link = XdpLink::try_from(link).map_err(|_| no_link(program, device))?;
-                let xdp = xdp(&mut self.object, program)?;
+                let xdp: &mut Xdp = object::program(&mut self.object, program)?;
                 // The pin alone holds the link from here on, so that removing it detaches.
-                let replaced = xdp.attach_to_link(link).map(|id| drop(xdp.take_link(id)));
-                (program, replaced)
+                xdp.attach_to_link(link).map(|id| drop(xdp.take_link(id)))
             }
             Door::Tc => {
-                let program = tc_program(to.role);
                 let link =
                     SchedClassifierLink::try_from(link).map_err(|_| no_link(program, device))?;
-                let tc = tc(&mut self.object, program)?;
-                let replaced = tc.attach_to_link(link).map(|id| drop(tc.take_link(id)));
-                (program, replaced)
+                let tc: &mut SchedClassifier = object::program(&mut self.object, program)?;
+                tc.attach_to_link(link).map(|id| drop(tc.take_link(id)))
             }
         };
         match replaced {
@@ -157,12 +147,12 @@ impl DataPlane {
     /// The pin of the program stands for the filter: the kernel keeps that with the device, and
     /// neither a link nor a name of ours.
     fn attach_by_filter(&mut self, to: Attachment, device: &str) -> Result<(), DataPlaneError> {
-        let program = tc_program(to.role);
+        let program = program_name(to.role, to.door);
         let pin = self.pins.link(to);
         let held = self.pins.held(to)?;
         let is_ours = held.is_some();
         let current = current_name(to.ifindex, device)?;
-        let tc = tc(&mut self.object, program)?;
+        let tc = object::program(&mut self.object, program)?;
         // Before the filter, so that there is never one that nobody knows of.
         pin_program(tc, &pin)?;
         match clsact::attach(&self.pins, tc, (to.ifindex, &current), is_ours) {

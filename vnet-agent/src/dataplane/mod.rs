@@ -52,12 +52,26 @@ impl DataPlane {
         limits: &Limits,
         count_refused: bool,
     ) -> Result<Self, DataPlaneError> {
+        Self::open_object(object::OBJECT, pin_directory, limits, count_refused)
+    }
+
+    /// The same with an object of another build, for benchmarks.
+    ///
+    /// # Errors
+    ///
+    /// As for [`DataPlane::open`].
+    pub fn open_object(
+        bytes: &[u8],
+        pin_directory: &Path,
+        limits: &Limits,
+        count_refused: bool,
+    ) -> Result<Self, DataPlaneError> {
         let pins = pin::Pins::new(pin_directory);
         pins.prepare()?;
         let made = pins.missing_maps();
         let loaded = pins
             .share(&object::shapes(limits))
-            .and_then(|()| object::load(&pins, limits, count_refused));
+            .and_then(|()| object::load(bytes, &pins, limits, count_refused));
         match loaded {
             Ok((mut object, counts_refused)) => {
                 let mut tables = KernelTables::new(&mut object)?;

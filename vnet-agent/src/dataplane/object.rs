@@ -4,7 +4,7 @@
 use std::fs;
 
 use aya::maps::MapType;
-use aya::programs::{ProgramError, ProgramType, RawTracePoint, SchedClassifier, Xdp};
+use aya::programs::{Program, ProgramError, ProgramType, RawTracePoint, SchedClassifier, Xdp};
 use aya::sys::is_program_supported;
 use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
 use tracing::warn;
@@ -98,8 +98,9 @@ fn admissions(limits: &Limits) -> u32 {
     limits.links.saturating_mul(4)
 }
 
-/// Loads the object. Returns it with whether refused redirects are counted.
+/// Loads an object. Returns it with whether refused redirects are counted.
 pub fn load(
+    bytes: &[u8],
     pins: &Pins,
     limits: &Limits,
     count_refused: bool,
@@ -121,16 +122,14 @@ pub fn load(
         loader.map_max_entries(shape.name, shape.entries);
         loader.map_pin_path(shape.name, pins.map(shape.name));
     }
-    let mut object = loader.load(OBJECT).map_err(load_error)?;
-    for program in [name::PORT_XDP, name::UNDERLAY_XDP, name::AGENT_XDP] {
-        xdp(&mut object, program)?
-            .load()
-            .map_err(|source| refused(program, source))?;
+    let mut object = loader.load(bytes).map_err(load_error)?;
+    for name in [name::PORT_XDP, name::UNDERLAY_XDP, name::AGENT_XDP] {
+        let loaded = program::<Xdp>(&mut object, name)?.load();
+        loaded.map_err(|source| refused(name, source))?;
     }
-    for program in [name::PORT_TC, name::UNDERLAY_TC, name::AGENT_TC] {
-        tc(&mut object, program)?
-            .load()
-            .map_err(|source| refused(program, source))?;
+    for name in [name::PORT_TC, name::UNDERLAY_TC, name::AGENT_TC] {
+        let loaded = program::<SchedClassifier>(&mut object, name)?.load();
+        loaded.map_err(|source| refused(name, source))?;
     }
     let counts_refused = count_refused && offsets.is_some() && attach_counters(&mut object, pins);
     if !counts_refused {
@@ -149,23 +148,15 @@ fn must_be_permitted() -> Result<(), DataPlaneError> {
     }
 }
 
-/// One of the XDP programs.
-pub fn xdp<'a>(object: &'a mut Ebpf, program: &'static str) -> Result<&'a mut Xdp, DataPlaneError> {
+/// One of the programs, as what it is.
+pub fn program<'a, P>(object: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, DataPlaneError>
+where
+    &'a mut P: TryFrom<&'a mut Program>,
+{
     object
-        .program_mut(program)
+        .program_mut(name)
         .and_then(|program| program.try_into().ok())
-        .ok_or(DataPlaneError::Object(program))
-}
-
-/// One of the TC programs.
-pub fn tc<'a>(
-    object: &'a mut Ebpf,
-    program: &'static str,
-) -> Result<&'a mut SchedClassifier, DataPlaneError> {
-    object
-        .program_mut(program)
-        .and_then(|program| program.try_into().ok())
-        .ok_or(DataPlaneError::Object(program))
+        .ok_or(DataPlaneError::Object(name))
 }
 
 /// The counting programs and their tracepoints.
@@ -196,10 +187,7 @@ fn count_at(
     tracepoint: &str,
 ) -> anyhow::Result<()> {
     let pin = pins.tracepoint(program);
-    let raw: &mut RawTracePoint = object
-        .program_mut(program)
-        .ok_or(DataPlaneError::Object(program))?
-        .try_into()?;
+    let raw: &mut RawTracePoint = self::program(object, program)?;
     raw.load()?;
     // Attached before the old one goes: for a moment both count, and a frame that is refused in
     // that moment counts twice, which is better than not at all.

@@ -2,14 +2,14 @@
 //! with the tables as they are, and without a trace: a question (see [`Handover`]) has our programs
 //! count, learn and remember nothing.
 
-use aya::programs::{TestRun, TestRunOptions};
+use aya::programs::{SchedClassifier, TestRun, TestRunOptions, Xdp};
 use vnet_common::wire::handover::Handover;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use super::DataPlane;
-use super::attach::{program, tc_program};
+use super::attach::program_name;
 use super::error::DataPlaneError;
-use super::object::{tc, xdp};
+use super::object::program;
 use crate::model::attachment::Attachment;
 use crate::model::door::Door;
 
@@ -77,7 +77,7 @@ struct XdpContext {
 
 /// The beginning of `struct __sk_buff`, likewise.
 #[repr(C)]
-#[derive(IntoBytes, Immutable)]
+#[derive(FromBytes, IntoBytes, Immutable)]
 struct TcContext {
     len: u32,
     pkt_type: u32,
@@ -165,7 +165,8 @@ impl DataPlane {
             repeat,
             ..TestRunOptions::new()
         };
-        let result = xdp(&mut self.object, program(hold.role))?
+        let xdp: &mut Xdp = program(&mut self.object, program_name(hold.role, Door::Xdp))?;
+        let result = xdp
             .test_run(options)
             .map_err(|error| DataPlaneError::TestRun(Box::new(error)))?;
         let length = usize::try_from(result.data_size_out).unwrap_or(0);
@@ -189,17 +190,9 @@ impl DataPlane {
     ) -> Result<Answer, DataPlaneError> {
         must_fit(data.len())?;
         let context = TcContext {
-            len: 0,
-            pkt_type: 0,
             mark,
-            queue_mapping: 0,
-            protocol: 0,
-            vlan_present: 0,
-            vlan_tci: 0,
-            vlan_proto: 0,
-            priority: 0,
-            ingress_ifindex: 0,
             ifindex: hold.ifindex,
+            ..TcContext::new_zeroed()
         };
         let mut out = vec![0; data.len() + GROWTH_BYTES];
         let options = TestRunOptions {
@@ -209,7 +202,9 @@ impl DataPlane {
             repeat,
             ..TestRunOptions::new()
         };
-        let result = tc(&mut self.object, tc_program(hold.role))?
+        let name = program_name(hold.role, Door::Tc);
+        let tc: &mut SchedClassifier = program(&mut self.object, name)?;
+        let result = tc
             .test_run(options)
             .map_err(|error| DataPlaneError::TestRun(Box::new(error)))?;
         let length = usize::try_from(result.data_size_out).unwrap_or(0);

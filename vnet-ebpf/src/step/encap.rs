@@ -50,7 +50,7 @@ pub fn encap<F: Frame, T: Tables>(
         (true, false) => over_ipv6::<F, 90>(frame, link, outside),
         (true, true) => over_ipv6::<F, 70>(frame, link, outside),
     }?;
-    if !is_plain {
+    if !is_plain && !cfg!(feature = "without-link-fields") {
         option(frame, tables, id, link, after_ip).ok_or(Reason::NoHeadroom)?;
     }
     Ok(())

@@ -74,8 +74,10 @@ pub fn resolve<T: Tables>(
         if flow.generation != network.generation || flow.origin != arrival.origin {
             return Action::NONE;
         }
-        flow.packets = flow.packets.wrapping_add(1);
-        flow.bytes = flow.bytes.wrapping_add(u64::from(arrival.bytes));
+        if !cfg!(feature = "without-flow-counters") {
+            flow.packets = flow.packets.wrapping_add(1);
+            flow.bytes = flow.bytes.wrapping_add(u64::from(arrival.bytes));
+        }
         into.ledger = flow.target_ledger;
         into.bytes_max = flow.target_bytes_max;
         into.flags = flow.target_flags;

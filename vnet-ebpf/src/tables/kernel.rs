@@ -158,7 +158,7 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn count(&self, slot: u32, visit: impl FnOnce(&mut Ledger)) {
-        if self.is_dry {
+        if self.is_dry || cfg!(feature = "without-ledgers") {
             return;
         }
         if let Some(ledger) = self.maps.ledgers.get_ptr_mut(slot) {

@@ -2,6 +2,7 @@
 //!
 //! Each part measures in rounds of its own and hands back figures.
 
+pub mod costs;
 pub mod frames;
 pub mod memory;
 pub mod rules;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lab::{Agent, BPF_DIRECTORY, Mac};
+use vnet_agent::dataplane::object::OBJECT;
 use vnet_agent::dataplane::{DataPlane, Fate, Role};
 use vnet_agent::model::attachment::Attachment;
 use vnet_agent::model::configuration::Limits;
@@ -30,12 +31,12 @@ const RULES: [usize; 3] = [10, 1_000, 100_000];
 /// How much dearer a frame may be with the most rules than with the fewest.
 const FLAT: f64 = 1.05;
 /// Calls that make one sample.
-const CALLS: usize = 10_000;
+pub(super) const CALLS: usize = 10_000;
 /// New flows that make one sample: few enough that those of 15 rounds fit in the flow table, so
 /// that none pays for pushing out another.
 const NEW_FLOWS: usize = 2_000;
 /// The length of the frames, bytes.
-const LENGTH: usize = 64;
+pub(super) const LENGTH: usize = 64;
 
 /// What the agents take to start, about.
 pub const START: Duration = Duration::from_secs(10);
@@ -64,16 +65,17 @@ pub fn measure(workshop: &Workshop, rounds: u32) -> Result<Vec<Figure>> {
 }
 
 /// An agent with so many rules, and what was measured of it.
-struct Subject {
+pub(super) struct Subject {
     rules: usize,
-    bed: Bed,
+    pub(super) bed: Bed,
     _taps: Taps,
     agent: Agent,
     plane: DataPlane,
-    tap: u32,
-    cable: u32,
+    pub(super) tap: u32,
+    pub(super) cable: u32,
     flows: u32,
-    packet: Vec<u8>,
+    /// As the agent of the other host would send it.
+    pub(super) packet: Vec<u8>,
     costs: Costs,
 }
 
@@ -93,14 +95,11 @@ struct Costs {
 }
 
 impl Subject {
-    fn new(workshop: &Workshop, rules: usize) -> Result<Self> {
+    pub(super) fn new(workshop: &Workshop, rules: usize) -> Result<Self> {
         let bed = workshop.bed(TAP)?;
         let taps = Taps::new(&bed)?;
         let agent = bed.one.agent(&settings(rules))?;
-        let pins = Path::new(BPF_DIRECTORY).join("vnet");
-        let plane = bed
-            .one
-            .inside(|| DataPlane::open(&pins, &Limits::default(), false))??;
+        let plane = open(&bed, OBJECT)?;
         let (tap, cable) = (bed.device_index(TAP)?, bed.device_index(CABLE)?);
         let mut subject = Self {
             rules,
@@ -204,8 +203,15 @@ impl Subject {
     }
 }
 
+/// These programs over the tables of the agent of host one.
+pub(super) fn open(bed: &Bed, object: &[u8]) -> Result<DataPlane> {
+    let pins = Path::new(BPF_DIRECTORY).join("vnet");
+    let open = || DataPlane::open_object(object, &pins, &Limits::default(), false);
+    Ok(bed.one.inside(open)??)
+}
+
 /// How long the program takes for this frame, nanoseconds, the call included.
-fn time(plane: &mut DataPlane, role: Role, device: u32, frame: &[u8]) -> Result<f64> {
+pub(super) fn time(plane: &mut DataPlane, role: Role, device: u32, frame: &[u8]) -> Result<f64> {
     let answer = plane.run(Attachment::new(role, device, Door::Xdp), frame, 1)?;
     ensure!(
         answer.fate == Fate::Redirected,
@@ -215,13 +221,13 @@ fn time(plane: &mut DataPlane, role: Role, device: u32, frame: &[u8]) -> Result<
     Ok(answer.duration_ns as f64)
 }
 
-fn typical(calls: usize, mut call: impl FnMut() -> Result<f64>) -> Result<f64> {
+pub(super) fn typical(calls: usize, mut call: impl FnMut() -> Result<f64>) -> Result<f64> {
     let samples: Result<Vec<f64>> = (0..calls).map(|_| call()).collect();
     middle_mean(&samples?).context("no calls")
 }
 
 /// The guest that a rule is for.
-fn rule_destination(rule: usize) -> Mac {
+pub(super) fn rule_destination(rule: usize) -> Mac {
     let [.., a, b, c] = rule.to_be_bytes();
     Mac([0x52, 0x54, 2, a, b, c])
 }
@@ -336,7 +342,7 @@ fn figures(subjects: &[Subject]) -> Vec<Figure> {
 }
 
 /// The ratios of what was measured in the same rounds.
-fn ratios(of: &[f64], to: &[f64]) -> Vec<f64> {
+pub(super) fn ratios(of: &[f64], to: &[f64]) -> Vec<f64> {
     of.iter().zip(to).map(|(of, to)| of / to).collect()
 }
 
