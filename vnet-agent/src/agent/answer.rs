@@ -39,6 +39,10 @@ impl Agent {
                 self.forget_agent(&name)?;
                 Answer::Change(self.done(ChangeOutcome::Deleted, format!("agent {name}"), &[]))
             }
+            Ask::Topology => Answer::Topology(Box::new(self.topology()?)),
+            Ask::ApplyTopology(wanted) => Answer::TopologyPlan(self.apply_topology(*wanted)?),
+            Ask::UndoTopology(undo) => Answer::TopologyPlan(self.undo_topology(undo)?),
+            Ask::TopologyHistory => Answer::TopologyHistory(self.topology_history()?),
             Ask::Invite(wanted) => Answer::Invited(self.invite(&wanted)?),
             Ask::Configuration => Answer::Configuration(Box::new(self.configuration.clone())),
         })

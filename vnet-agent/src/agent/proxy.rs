@@ -4,6 +4,8 @@
 //! takes an agent's packets before the agent is told to send any. What must not be forgotten is on
 //! disk before anybody hears of it.
 
+mod topology;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -27,6 +29,7 @@ use crate::api::{AgentStatus, Agents, Connection, Invited, NewInvite, OverlaySta
 use crate::identity::life::HOST_LIFE;
 use crate::identity::{Bundle, Certificate, Invites, Role, Token};
 use crate::model::part::Part;
+use crate::model::topology::History;
 use crate::overlay::message::{Introduction, Join, JoinAnswer, VERSION};
 use crate::overlay::roll::{Guest, Hub, Kept, Roll};
 use crate::overlay::via::control_tls::ProxyTls;
@@ -46,6 +49,8 @@ const INVITE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 struct Stored {
     overlay: Kept,
     invites: Invites,
+    #[serde(default)]
+    history: History,
 }
 
 /// The same, to be written.
@@ -53,6 +58,7 @@ struct Stored {
 struct ToStore<'a> {
     overlay: &'a Kept,
     invites: &'a Invites,
+    history: &'a History,
 }
 
 /// The agent as the overlay's proxy.
@@ -63,6 +69,7 @@ pub(super) struct Proxy {
     authority: Option<PathBuf>,
     roll: Roll,
     invites: Invites,
+    history: History,
     introduction: Introduction,
     sessions: BTreeMap<u64, watch::Sender<Option<Arc<Part>>>>,
     /// Whether the parts are to be made anew.
@@ -99,7 +106,11 @@ impl Proxy {
                 directory.display()
             );
         }
-        let Stored { overlay, invites } = match store.kept(OVERLAY)? {
+        let Stored {
+            overlay,
+            invites,
+            history,
+        } = match store.kept(OVERLAY)? {
             Found::Nothing => Stored::default(),
             Found::Value(stored) => stored,
             Found::SetAside { to, why } => {
@@ -128,6 +139,7 @@ impl Proxy {
             authority,
             roll: Roll::new(overlay),
             invites,
+            history,
             introduction: Introduction::default(),
             sessions: BTreeMap::new(),
             is_stale: true,
@@ -190,6 +202,7 @@ impl Proxy {
         let stored = ToStore {
             overlay: self.roll.kept(),
             invites: &self.invites,
+            history: &self.history,
         };
         store
             .keep(OVERLAY, &stored)

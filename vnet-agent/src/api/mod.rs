@@ -28,7 +28,8 @@ mod route;
 pub mod socket;
 pub mod status;
 pub mod stream;
-pub mod trace;
+pub mod topology;
+mod trace;
 
 pub use change::{Change, ChangeOutcome, NewLink, NewRule};
 pub use count::{AgentStats, Drop, Flow, FlowSort, Flows, LedgerValues, SideStats, Stats};
@@ -42,6 +43,7 @@ pub use status::{
     DoorStatus, EntriesStatus, LinksSummary, NetworkStatus, Problem, Severity, Status, TableFill,
     UnderlayStatus,
 };
+pub use topology::{AppliedTopology, NewTopology, TopologyPlan, TopologyStatus, Undo};
 pub use trace::{FrameBytes, HostRun, KernelRun, TraceReport, TraceRequest, TraceStep, Verdict};
 
 /// How many asks may wait for the agent's task; further ones are refused as unavailable.
@@ -55,6 +57,8 @@ pub const FLOWS_LIMIT_MAX: usize = 100_000;
 
 /// The longest body of a request.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
+/// The longest body of a request that has the whole overlay in it, in bytes.
+pub const TOPOLOGY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Where the agent listens, where the settings say nothing.
 pub const SOCKET_DEFAULT: &str = "/run/vnet/agent.sock";
@@ -137,6 +141,16 @@ pub enum Ask {
     },
     /// Make a token for a host. Answered by [`Answer::Invited`].
     Invite(NewInvite),
+    /// What is the whole overlay? Answered by [`Answer::Topology`]; a conflict where this is not the
+    /// proxy, as for all that follow.
+    Topology,
+    /// Have another topology count. Answered by [`Answer::TopologyPlan`]; a conflict where somebody
+    /// would be cut off.
+    ApplyTopology(Box<NewTopology>),
+    /// Have the last topology count no more. Answered by [`Answer::TopologyPlan`].
+    UndoTopology(Undo),
+    /// Which topologies were applied? Answered by [`Answer::TopologyHistory`].
+    TopologyHistory,
 }
 
 /// What the agent answers; each belongs to one or more [`Ask`]s. In JSON only the value inside.
@@ -167,4 +181,10 @@ pub enum Answer {
     Agents(Agents),
     /// To [`Ask::Invite`].
     Invited(Invited),
+    /// To [`Ask::Topology`].
+    Topology(Box<TopologyStatus>),
+    /// To [`Ask::ApplyTopology`] and [`Ask::UndoTopology`].
+    TopologyPlan(TopologyPlan),
+    /// To [`Ask::TopologyHistory`].
+    TopologyHistory(Vec<AppliedTopology>),
 }

@@ -13,8 +13,9 @@ use serde_json::{Map, Value, json};
 use super::query::{DeleteLinkQuery, DeleteRuleQuery, DropsQuery, FlowsQuery, NoQuery, RulesQuery};
 use super::stream::Event;
 use super::{
-    Agents, Change, Drop, Flows, Interface, Invited, LinkStatus, NewInvite, NewLink, NewRule,
-    Refusal, RuleStatus, Stats, Status, TraceReport, TraceRequest, metrics,
+    Agents, AppliedTopology, Change, Drop, Flows, Interface, Invited, LinkStatus, NewInvite,
+    NewLink, NewRule, NewTopology, Refusal, RuleStatus, Stats, Status, TopologyPlan,
+    TopologyStatus, TraceReport, TraceRequest, Undo, metrics,
 };
 use crate::model::Configuration;
 
@@ -201,6 +202,34 @@ pub const OPERATIONS: &[Operation] = &[
             Answers::Json(schema_of::<Invited>),
         )
     },
+    get(
+        "/v1/topology",
+        "What is the whole overlay? On the proxy",
+        Answers::Json(schema_of::<TopologyStatus>),
+    ),
+    Operation {
+        method: "POST",
+        body: Some(schema_of::<NewTopology>),
+        ..get(
+            "/v1/topology",
+            "Have another topology count, or see what that would change. On the proxy",
+            Answers::Json(schema_of::<TopologyPlan>),
+        )
+    },
+    Operation {
+        method: "POST",
+        body: Some(schema_of::<Undo>),
+        ..get(
+            "/v1/topology/undo",
+            "Have the last topology count no more. On the proxy",
+            Answers::Json(schema_of::<TopologyPlan>),
+        )
+    },
+    get(
+        "/v1/topology/history",
+        "Which topologies were applied, oldest first? On the proxy",
+        Answers::Json(schema_of::<Vec<AppliedTopology>>),
+    ),
     get(
         PATH,
         "This document",

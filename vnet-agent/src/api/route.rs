@@ -27,7 +27,8 @@ use super::query::{DeleteLinkQuery, DeleteRuleQuery, DropsQuery, FlowsQuery, NoQ
 use super::stream::{KEEP_ALIVE, LISTENERS_MAX, Teller};
 use super::{
     Answer, Ask, BODY_BYTES_MAX, ChangeOutcome, FLOWS_LIMIT_DEFAULT, FLOWS_LIMIT_MAX, NewInvite,
-    NewLink, NewRule, Refusal, RefusalKind, Request, TraceRequest,
+    NewLink, NewRule, NewTopology, Refusal, RefusalKind, Request, TOPOLOGY_BYTES_MAX, TraceRequest,
+    Undo,
 };
 
 /// For the body of a request.
@@ -86,6 +87,12 @@ pub fn router(asks: mpsc::Sender<Request>, events: Teller) -> Router {
         .route("/v1/agents", simple(|| Ask::Agents))
         .route("/v1/agents/{name}", delete(forget_agent))
         .route("/v1/invites", post(invite))
+        .route(
+            "/v1/topology",
+            simple(|| Ask::Topology).post(apply_topology),
+        )
+        .route("/v1/topology/undo", post(undo_topology))
+        .route("/v1/topology/history", simple(|| Ask::TopologyHistory))
         .route(METRICS, get(scrape))
         .route(openapi::PATH, get(describe))
         .fallback(unknown_path)
@@ -139,6 +146,16 @@ async fn forget_agent(
 async fn invite(State(asks): Asks, body: Body) -> Result<Reply, Fault> {
     let wanted = read::<NewInvite>(body).await?;
     answer(asks, Ask::Invite(wanted)).await
+}
+
+async fn apply_topology(State(asks): Asks, body: Body) -> Result<Reply, Fault> {
+    let wanted = read_up_to::<NewTopology>(body, TOPOLOGY_BYTES_MAX).await?;
+    answer(asks, Ask::ApplyTopology(Box::new(wanted))).await
+}
+
+async fn undo_topology(State(asks): Asks, body: Body) -> Result<Reply, Fault> {
+    let wanted = read::<Undo>(body).await?;
+    answer(asks, Ask::UndoTopology(wanted)).await
 }
 
 async fn list_rules(State(asks): Asks, query: Parameters<RulesQuery>) -> Result<Reply, Fault> {
@@ -298,9 +315,13 @@ async fn unknown_method(method: Method, uri: Uri) -> Fault {
 
 /// The body as a value.
 async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Fault> {
-    let bytes = match timeout(BODY_TIMEOUT, to_bytes(body, BODY_BYTES_MAX)).await {
+    read_up_to(body, BODY_BYTES_MAX).await
+}
+
+async fn read_up_to<T: DeserializeOwned>(body: Body, most: usize) -> Result<T, Fault> {
+    let bytes = match timeout(BODY_TIMEOUT, to_bytes(body, most)).await {
         Ok(Ok(bytes)) => bytes,
-        Ok(Err(error)) => return Err(unreadable(&error)),
+        Ok(Err(error)) => return Err(unreadable(&error, most)),
         Err(_) => {
             let message = format!("the body did not come within {} s", BODY_TIMEOUT.as_secs());
             return Err(Fault::new(
@@ -316,11 +337,11 @@ async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Fault> {
     }
 }
 
-fn unreadable(error: &axum::Error) -> Fault {
+fn unreadable(error: &axum::Error, most: usize) -> Fault {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
         if error.is::<http_body_util::LengthLimitError>() {
-            let message = format!("the body has more than {BODY_BYTES_MAX} bytes");
+            let message = format!("the body has more than {most} bytes");
             return Fault::new(StatusCode::PAYLOAD_TOO_LARGE, Refusal::invalid(message));
         }
         cause = error.source();

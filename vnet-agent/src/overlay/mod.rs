@@ -3,6 +3,7 @@
 
 pub mod flood;
 pub mod message;
+pub mod picture;
 pub mod refusal;
 pub mod roll;
 pub mod runtime;

@@ -14,10 +14,11 @@ use tokio::task::JoinHandle;
 use vnet_agent::api::socket::listen_on;
 use vnet_agent::api::stream::{Event, Teller};
 use vnet_agent::api::{
-    ASKS_WAITING_MAX, AgentStats, AgentStatus, Agents, Answer, Ask, Change, ChangeOutcome,
-    Connection, EntriesStatus, Flow, Flows, HostRun, Interface, InterfaceState, Invited, KernelRun,
-    LedgerValues, LinkState, LinkStatus, LinksSummary, Place, Problem, Refusal, Request,
-    RuleStatus, Severity, SideStats, Stats, Status, TraceReport, TraceRequest, Verdict, http,
+    ASKS_WAITING_MAX, AgentStats, AgentStatus, Agents, Answer, AppliedTopology, Ask, Change,
+    ChangeOutcome, Connection, EntriesStatus, Flow, Flows, HostRun, Interface, InterfaceState,
+    Invited, KernelRun, LedgerValues, LinkState, LinkStatus, LinksSummary, Place, Problem, Refusal,
+    Request, RuleStatus, Severity, SideStats, Stats, Status, TopologyPlan, TopologyStatus,
+    TraceReport, TraceRequest, Verdict, http,
 };
 use vnet_agent::model::configuration::{Limits, Underlay, UnderlayMatch};
 use vnet_agent::model::{
@@ -231,6 +232,19 @@ fn answer(ask: Ask, healthy: bool) -> Option<Result<Answer, Refusal>> {
         Ask::Trace(request) => return Some(trace(&request)),
         Ask::Agents => Answer::Agents(agents()),
         Ask::ForgetAgent { name } => change(ChangeOutcome::Deleted, format!("agent {name}")),
+        Ask::Topology => Answer::Topology(Box::new(TopologyStatus {
+            number: Some(3),
+            topology: topology(),
+        })),
+        Ask::ApplyTopology(wanted) => Answer::TopologyPlan(plan(!wanted.dry_run)),
+        Ask::UndoTopology(undo) => Answer::TopologyPlan(plan(!undo.dry_run)),
+        Ask::TopologyHistory => Answer::TopologyHistory(vec![AppliedTopology {
+            number: 3,
+            applied_unix_ms: 1,
+            changes: 1,
+            undone_unix_ms: None,
+            is_current: true,
+        }]),
         Ask::Invite(wanted) => Answer::Invited(Invited {
             host: wanted.host,
             token: "vnet-AQ".into(),
@@ -239,6 +253,24 @@ fn answer(ask: Ask, healthy: bool) -> Option<Result<Answer, Refusal>> {
         }),
         Ask::Configuration => Answer::Configuration(Box::new(configuration())),
     }))
+}
+
+/// A host and a VM of its own: what the fake agent is the proxy of.
+pub const TEXT: &str = "BEGIN\n\nNETWORK blue 7\n\nHOST root AT hub 6081 eth0 PROXY\n\n\
+                        VM vm1 52:54:00:00:00:01 ON hub tap0\n\nEND\n";
+
+fn topology() -> vnet_agent::model::topology::Topology {
+    vnet_agent::language::read("text", TEXT.as_bytes()).unwrap()
+}
+
+fn plan(applied: bool) -> TopologyPlan {
+    TopologyPlan {
+        applied,
+        number: Some(3),
+        changes: vec!["~ VM vm1 moves from one to hub".into()],
+        warnings: vec!["no links lead from one to the proxy".into()],
+        hosts: vec!["hub".into(), "one".into()],
+    }
 }
 
 fn agents() -> Agents {

@@ -1,4 +1,5 @@
-//! Does `vnetctl topology` say of texts what it should, without any agent?
+//! Does `vnetctl topology` say of texts what it should, without any agent, and ask the proxy for the
+//! rest?
 
 use std::fs;
 use std::io::Write;
@@ -15,11 +16,25 @@ struct Outcome {
 }
 
 fn topology(folder: &Path, words: &[&str], input: &str) -> Outcome {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_vnetctl"))
-        .current_dir(folder)
-        .env("VNET_SOCKET", "/nowhere")
-        .arg("topology")
-        .args(words)
+    let mut command = command(words);
+    command.current_dir(folder).env("VNET_SOCKET", "/nowhere");
+    outcome(command, input)
+}
+
+fn vnetctl(socket: &Path, words: &[String], input: &str) -> Outcome {
+    let mut command = command(words);
+    command.env("VNET_SOCKET", socket);
+    outcome(command, input)
+}
+
+fn command(words: &[impl AsRef<std::ffi::OsStr>]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vnetctl"));
+    command.arg("topology").args(words);
+    command
+}
+
+fn outcome(mut command: Command, input: &str) -> Outcome {
+    let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -281,4 +296,63 @@ fn a_picture_is_drawn() {
     assert!(svg.out.starts_with("<svg ") && svg.out.ends_with("</svg>\n"));
     let dot = topology(folder.path(), &["draw", "lan.vnet", "--as", "dot"], "");
     assert!(dot.out.starts_with("graph vnet {\n") && dot.out.ends_with("}\n"));
+}
+
+/// The verbs that ask the proxy.
+mod of_the_proxy {
+    use std::path::PathBuf;
+
+    use tokio::task::spawn_blocking;
+    use vnet_agent::api::{Ask, NewTopology, Undo};
+
+    use super::{Outcome, json};
+    use crate::fake_agent::{FakeAgent, TEXT};
+
+    async fn ask(agent: &FakeAgent, line: &str) -> Outcome {
+        let socket: PathBuf = agent.socket();
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        spawn_blocking(move || super::vnetctl(&socket, &words, TEXT))
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_overlay_is_shown_in_every_form() {
+        let agent = FakeAgent::start();
+        let text = ask(&agent, "show").await;
+        assert_eq!((text.code, text.out.as_str()), (Some(0), TEXT));
+        let value = json(&ask(&agent, "show -o json").await);
+        assert_eq!(value["topology"]["hosts"][0]["role"], "proxy");
+        assert!(ask(&agent, "show --as svg").await.out.starts_with("<svg "));
+        assert!(ask(&agent, "show --as dot").await.out.starts_with("graph "));
+        let history = ask(&agent, "history").await;
+        assert!(history.out.contains("counts"), "{}", history.out);
+    }
+
+    const PLAN: &str = "~ VM vm1 moves from one to hub\n\
+                        warning: no links lead from one to the proxy\n\
+                        Hosts with another part: hub, one.\n";
+
+    #[tokio::test]
+    async fn the_plan_is_shown_before_anything_happens() {
+        let agent = FakeAgent::start();
+        let asked = |dry_run| {
+            Ask::ApplyTopology(Box::new(NewTopology {
+                topology: vnet_agent::language::read("t", TEXT.as_bytes()).unwrap(),
+                dry_run,
+                force: false,
+            }))
+        };
+        let dry = ask(&agent, "apply - --dry-run").await;
+        assert_eq!((dry.code, dry.out.as_str()), (Some(0), PLAN));
+        assert_eq!(agent.asked(), [asked(true)]);
+        let done = ask(&agent, "apply -").await;
+        assert_eq!((done.code, done.err.as_str()), (Some(0), ""));
+        assert_eq!(done.out, format!("{PLAN}Applied.\n"));
+        assert_eq!(agent.asked(), [asked(true), asked(false), Ask::Agents]);
+        let undone = ask(&agent, "undo").await;
+        assert_eq!((undone.code, undone.out.as_str()), (Some(0), PLAN));
+        let undo = Ask::UndoTopology(Undo { dry_run: false });
+        assert_eq!(agent.asked(), [undo, Ask::Agents]);
+    }
 }

@@ -88,7 +88,7 @@ pub enum Verb {
     /// The overlay's certificate authority.
     #[command(subcommand)]
     Ca(ca::Verb),
-    /// Texts about the whole overlay: checked, compared, drawn, planned. No agent is asked.
+    /// The whole overlay: as a text that is checked, compared, drawn, planned, and as it is.
     #[command(subcommand)]
     Topology(topology::Verb),
     /// Completions for a shell, to be sourced.

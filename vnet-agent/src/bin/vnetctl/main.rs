@@ -66,7 +66,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             Verb::Interface(verb) => interface::run(&verb, &client, &screen).await,
             Verb::Link(verb) => link::run(verb, &client, &screen).await,
             Verb::Rule(verb) => rule::run(verb, &client, &screen).await,
-            Verb::Topology(verb) => topology::run(&verb, &screen),
+            Verb::Topology(verb) => topology::run(&verb, &client, &screen).await,
             Verb::Agents(agents) => agents::run(&agents, &client, &screen).await,
             Verb::Ca(verb) => ca::run(verb, &client, &screen).await,
             Verb::Join(arguments) => join::run(&arguments, &screen).await,

@@ -1,7 +1,9 @@
 //! What does a text say about the whole overlay, and what would come of it?
 //!
-//! No agent is asked: input is files in the language (`docs/language.md`), `-` for standard input.
+//! Input: files in the language (`docs/language.md`), `-` for standard input; and for `show`, `apply`,
+//! `undo` and `history` the proxy.
 
+mod live;
 mod report;
 
 use std::collections::BTreeMap;
@@ -18,9 +20,10 @@ use vnet_agent::model::topology::{self, LinkKind, Network, Router, Topology, Vm}
 use vnet_agent::model::{Part, Secrets};
 use vnet_common::addr::{Cookie, Mac, NetworkId};
 
+use crate::client::Client;
 use crate::screen::{self, Format, Screen};
 
-/// What can be done with texts.
+/// What can be done with the overlay and texts about it.
 #[derive(Subcommand)]
 pub enum Verb {
     /// What is wrong with a text, by line and column, or what it amounts to.
@@ -37,6 +40,14 @@ pub enum Verb {
     Plan(Plan),
     /// What one host gets of it.
     Part(PartArguments),
+    /// The overlay as it is: a text, JSON or a picture. Asks the proxy.
+    Show(live::Show),
+    /// Have the overlay become what a text says. Asks the proxy.
+    Apply(live::Apply),
+    /// Have what was applied last count no more. Asks the proxy.
+    Undo(live::UndoArguments),
+    /// What has been applied. Asks the proxy.
+    History,
 }
 
 /// One text.
@@ -104,6 +115,15 @@ pub enum Form {
     Svg,
     /// For Graphviz, which lays it out.
     Dot,
+}
+
+impl Form {
+    fn picture(self, topology: &Topology) -> String {
+        match self {
+            Self::Svg => draw::svg(topology),
+            Self::Dot => draw::dot(topology),
+        }
+    }
 }
 
 /// What `topology route` takes.
@@ -182,8 +202,8 @@ fn new_vm(text: &str) -> Result<NewVm, String> {
 }
 
 /// Does it.
-pub fn run(verb: &Verb, screen: &Screen) -> anyhow::Result<ExitCode> {
-    match outcome(verb, screen) {
+pub async fn run(verb: &Verb, client: &Client, screen: &Screen) -> anyhow::Result<ExitCode> {
+    match outcome(verb, client, screen).await {
         // What is wrong with a text is shown as it is, or as JSON where that was asked for.
         Err(error) => match error.downcast::<Faults>() {
             Ok(faults) if screen.format == Format::Json => {
@@ -200,7 +220,7 @@ pub fn run(verb: &Verb, screen: &Screen) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn outcome(verb: &Verb, screen: &Screen) -> anyhow::Result<ExitCode> {
+async fn outcome(verb: &Verb, client: &Client, screen: &Screen) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Check(One { file }) => {
             let summary = report::Summary::of(&read(file)?);
@@ -217,11 +237,7 @@ fn outcome(verb: &Verb, screen: &Screen) -> anyhow::Result<ExitCode> {
         }
         Verb::Draw(Draw { file, form }) => {
             let topology = read(file)?;
-            let picture = match form {
-                Form::Svg => draw::svg(&topology),
-                Form::Dot => draw::dot(&topology),
-            };
-            screen::write(picture.as_bytes())?;
+            screen::write(form.picture(&topology).as_bytes())?;
         }
         Verb::Route(route) => {
             let topology = read(&route.file)?;
@@ -232,6 +248,10 @@ fn outcome(verb: &Verb, screen: &Screen) -> anyhow::Result<ExitCode> {
             let topology = planned(plan)?;
             show(screen, &topology, |topology, _| language::print(topology))?;
         }
+        Verb::Show(show) => live::show(show, client, screen).await?,
+        Verb::Apply(apply) => return live::apply(apply, client, screen).await,
+        Verb::Undo(undo) => return live::undo(*undo, client, screen).await,
+        Verb::History => live::history(client, screen).await?,
         Verb::Part(PartArguments { file, host }) => {
             let part = part(&read(file)?, host)?;
             show(screen, &report::without_cookies(&part)?, |_, columns| {

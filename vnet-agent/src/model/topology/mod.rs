@@ -5,6 +5,7 @@
 
 mod change;
 mod check;
+mod history;
 mod part;
 mod problem;
 mod reach;
@@ -16,19 +17,21 @@ use std::cmp::Reverse;
 use std::fmt;
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vnet_common::addr::Mac;
 use vnet_common::rule::{Destination, Shape, Source};
 
 pub use super::{Flooding, Network};
 pub use change::{Change, apply, changes};
+pub use history::{Applied, History, NothingToUndo};
 pub use part::PartError;
 pub use problem::{Item, Noun, Place, Problem, TopologyError};
 pub use reach::CutOff;
 pub use route::{Came, Decider, Fate, Hop, NoRoute, Router, Why};
 
 /// The overlay, all of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Topology {
     /// The virtual LANs.
@@ -44,7 +47,8 @@ pub struct Topology {
 }
 
 /// A machine of the overlay.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[schemars(rename = "OverlayHost")]
 #[serde(deny_unknown_fields)]
 pub struct Host {
     /// What people call it; an IP address may be a name too.
@@ -72,7 +76,10 @@ impl Host {
 }
 
 /// What a machine is for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize, Deserialize,
+)]
+#[schemars(rename = "OverlayRole")]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// It stands on the user's LAN, in the middle of the star.
@@ -85,7 +92,7 @@ pub enum Role {
 }
 
 /// A virtual machine's card, and where it is (the mapping of VMs to hosts).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Vm {
     /// What people call it.
@@ -104,7 +111,8 @@ pub struct Vm {
 }
 
 /// An edge between two hosts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[schemars(rename = "OverlayLink")]
 #[serde(deny_unknown_fields)]
 pub struct Link {
     /// What its frames travel in.
@@ -148,7 +156,9 @@ impl Link {
 }
 
 /// What frames travel in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum LinkKind {
     /// Geneve over UDP with a cookie, in the kernel.
@@ -182,7 +192,8 @@ impl LinkKind {
 }
 
 /// One line of a host's forwarding table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[schemars(rename = "OverlayRule")]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
     /// Whose table.
@@ -236,7 +247,8 @@ impl Rule {
 pub type RuleKey = (String, String, Source, Destination);
 
 /// Where a rule sends a frame.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize, Deserialize)]
+#[schemars(rename = "OverlayTarget")]
 #[serde(rename_all = "lowercase")]
 pub enum Target {
     /// Over the link to this host.

@@ -1,0 +1,104 @@
+//! The promise: the overlay can be read as a text, changed in an editor, and applied. The plan is
+//! shown first, a text that would cut somebody off changes nothing, and the last change can be undone.
+
+use anyhow::{Context, Result, ensure};
+use e2e::ask;
+use e2e::frame::guest;
+use e2e::overlay::{Overlay, reaches};
+use lab::{Host, in_lab, try_eventually};
+
+fn links(host: &Host) -> Result<Vec<String>> {
+    let links = ask::links(host)?;
+    Ok(links.into_iter().map(|link| link.name).collect())
+}
+
+/// The overlay as the proxy tells it, with a direct link between one and two.
+fn with_a_short_cut(proxy: &Host) -> Result<String> {
+    let shown = proxy.attempt_vnetctl(["topology", "show"])?;
+    ensure!(shown.success(), "{}", shown.stderr);
+    let (one, two) = (guest(2), guest(3));
+    let more = format!(
+        "ADD\nLINK UDP one two FLOOD NEVER\nFORWARD EDGE one ANY {two} one two\n\
+         FORWARD EDGE two ANY {one} two one\n"
+    );
+    Ok(shown.stdout.replacen("ADD\n", &more, 1))
+}
+
+#[test]
+fn a_text_is_applied_and_undone() {
+    in_lab("text-applied", |lab| {
+        let overlay = Overlay::new(lab, 2)?;
+        overlay.until_all_reach_all()?;
+        let proxy = &overlay.proxy.host;
+        let text = with_a_short_cut(proxy)?;
+        let file = proxy.directory().join("lan.vnet");
+        std::fs::write(&file, &text)?;
+        let file = file.display().to_string();
+
+        let plan = proxy.attempt_vnetctl(["topology", "apply", &file, "--dry-run"])?;
+        ensure!(plan.success(), "{}\n{text}", plan.stderr);
+        let line = "+ link udp one to two for blue, flood never";
+        assert!(plan.stdout.lines().any(|l| l == line), "{}", plan.stdout);
+        assert_eq!(links(&overlay.agents[0].host)?, ["to-proxy"]);
+
+        let applied = proxy.attempt_vnetctl(["topology", "apply", &file])?;
+        ensure!(applied.success(), "{}", applied.stderr);
+        assert!(applied.stdout.ends_with("Applied.\n"), "{}", applied.stdout);
+        assert_eq!(links(&overlay.agents[0].host)?, ["to-proxy", "to-two"]);
+        assert_eq!(links(&overlay.agents[1].host)?, ["to-one", "to-proxy"]);
+        overlay.until_all_reach_all()?;
+        let again = proxy.attempt_vnetctl(["topology", "apply", &file])?;
+        assert_eq!(again.stdout, "No difference.\n");
+
+        // Who has a link of their own does not need the proxy for what they know already.
+        let uplink = proxy.uplink()?;
+        overlay.underlay.set_connected(&uplink, false)?;
+        assert!(reaches(&overlay.agents[0].guest, 3)?, "one to two");
+        overlay.underlay.set_connected(&uplink, true)?;
+        overlay.until_whole()?;
+
+        let undone = proxy.attempt_vnetctl(["topology", "undo"])?;
+        ensure!(undone.success(), "{}", undone.stderr);
+        try_eventually("the direct link is gone", || {
+            Ok((links(&overlay.agents[0].host)? == ["to-proxy"]).then_some(()))
+        })?;
+        overlay.until_all_reach_all()?;
+        let history = proxy.vnetctl(["topology", "history"])?;
+        assert!(history[0]["undone_unix_ms"].is_u64(), "{history}");
+        let nothing = proxy.attempt_vnetctl(["topology", "undo"])?;
+        assert!(!nothing.success(), "{}", nothing.stdout);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_text_that_cuts_somebody_off_changes_nothing() {
+    in_lab("text-refused", |lab| {
+        let overlay = Overlay::new(lab, 2)?;
+        overlay.until_all_reach_all()?;
+        let proxy = &overlay.proxy.host;
+        let shown = proxy.vnetctl(["topology", "show"])?;
+        let text = with_a_short_cut(proxy)?;
+        let alone = text.lines().filter(|line| !line.contains("two"));
+        let alone = alone.collect::<Vec<_>>().join("\n");
+        let file = proxy.directory().join("lan.vnet");
+        std::fs::write(&file, alone)?;
+        let file = file.display().to_string();
+        let refused = proxy.attempt_vnetctl(["topology", "apply", &file])?;
+        assert!(!refused.success(), "{}", refused.stdout);
+        let said = "two is an agent of the overlay, and is left out";
+        assert!(refused.stderr.contains(said), "{}", refused.stderr);
+        assert_eq!(proxy.vnetctl(["topology", "show"])?, shown);
+
+        let elsewhere = &overlay.agents[0].host;
+        let asked = elsewhere.attempt_vnetctl(["topology", "show"])?;
+        assert!(
+            asked.stderr.contains("not the overlay's proxy"),
+            "{}",
+            asked.stderr
+        );
+        let status = ask::status(elsewhere).context("the agent answers")?;
+        assert!(status.overlay.is_some());
+        overlay.until_all_reach_all()
+    });
+}
