@@ -121,14 +121,17 @@ impl Settings {
         self
     }
 
-    /// The file. Where it does not say whether paths are probed, they are not: probes are in the books
-    /// of links, and most tests compare these with what guests sent.
+    /// The file. Where it does not say whether paths are probed and links watched, they are not: probes
+    /// are in the books of links, and most tests compare these with what guests sent.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = self.rest.clone();
         let mut agent = self.agent.clone();
-        if !agent.contains("probe_mtu") {
-            agent.push_str("probe_mtu = false\n");
+        for key in ["probe_mtu", "watch_links"] {
+            if !agent.contains(key) {
+                // Writing to a string cannot fail.
+                let _ = writeln!(agent, "{key} = false");
+            }
         }
         for (name, lines) in [("agent", &agent), ("limits", &self.limits)] {
             if !lines.is_empty() {

@@ -136,6 +136,8 @@ pub struct Link {
     pub carries: Option<u32>,
     /// Whether its next hop is known.
     pub is_resolved: bool,
+    /// The link that its frames take.
+    pub instead: Option<String>,
     /// Whether it can be sent on: not in the moment between its making and its end.
     pub is_up: bool,
     /// Whether every frame carries its send time.
@@ -148,6 +150,7 @@ impl Default for Link {
             networks: vec!["blue".to_owned()],
             carries: None,
             is_resolved: true,
+            instead: None,
             is_up: true,
             stamps: false,
         }

@@ -247,6 +247,9 @@ fn add_link(entries: &mut Entries, actor: &LinkActor, link: &Link, stage: &Stage
     if !link.is_resolved {
         entry.device = 0;
     }
+    if let Some(other) = &link.instead {
+        entry = entry.with_instead(Some(stage.link(other)?));
+    }
     if !link.is_up {
         entry.flags &= !LinkEntry::UP;
     }
@@ -314,6 +317,7 @@ pub fn link_entry(actor: &LinkActor, stage: &Stage) -> Result<LinkEntry> {
             sum(&header[14..34])
         },
         header,
-        _pad: [0; 18],
+        instead: 0,
+        _pad: [0; 14],
     })
 }

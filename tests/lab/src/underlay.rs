@@ -148,6 +148,23 @@ impl Underlay {
         }
     }
 
+    /// Cuts the paths between these hosts, and only those, without a sign that they could see; or
+    /// mends them.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn set_apart(&self, uplinks: &[&Uplink], apart: bool) -> Result<()> {
+        let state = if apart { "on" } else { "off" };
+        for uplink in uplinks {
+            let port = &uplink.bridge_port;
+            self.run(words(&format!(
+                "bridge link set dev {port} isolated {state}"
+            )))?;
+        }
+        Ok(())
+    }
+
     /// Records what passes between the bridge and one host. The filter is tcpdump's.
     pub fn capture_at(&self, uplink: &Uplink, filter: &str) -> Result<Capture> {
         Capture::start(&self.namespace, &self.estate, &uplink.bridge_port, filter)

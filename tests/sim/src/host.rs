@@ -161,8 +161,10 @@ impl SimHost {
         let picks = self.picks();
         // Nobody asks the paths: what the devices send arrives.
         let path_mtus = BTreeMap::new();
+        let answering = BTreeMap::new();
         let given = Surroundings {
             path_mtus: &path_mtus,
+            answering: &answering,
             host: &self.host,
             devices: &self.devices,
             slow_path_device: SLOW_PATH,
@@ -230,6 +232,7 @@ impl SimHost {
                 .collect(),
             ports: ports.collect(),
             links: self.links.clone(),
+            detours: BTreeMap::new(),
         };
     }
 

@@ -52,7 +52,7 @@ impl Agent {
                 copies: load(&self.slow_path.copies),
                 too_big_answered: load(&self.slow_path.too_big_answered),
                 too_big_unanswered: load(&self.slow_path.too_big_unanswered),
-                probes: load(&self.probing.probes),
+                probes: load(&self.probing.probes) + load(&self.watch.probes),
                 probe_replies: load(&self.slow_path.probe_replies),
                 slow_path_dropped_by_reason: self.slow_path.dropped(),
             },

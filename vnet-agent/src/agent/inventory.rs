@@ -118,6 +118,7 @@ impl Agent {
         let is_up = entry.is_some_and(|entry| entry.device != 0);
         let subject = format!("link {}", link.name);
         let fault = self.faults.iter().find(|fault| fault.subject == subject);
+        let (live, why) = self.live_state(link);
         Ok(LinkStatus {
             name: link.name.clone(),
             id: id.map_or(0, |id| id.0),
@@ -125,12 +126,15 @@ impl Agent {
             networks: link.networks.clone(),
             plain: link.is_plain(),
             flood: link.flood,
-            state: if is_up {
-                LinkState::Up
-            } else {
-                LinkState::Unresolved
+            state: match live {
+                LinkState::FallenBack => live,
+                _ if is_up => live,
+                _ => LinkState::Unresolved,
             },
-            note: fault.map(|fault| fault.message.clone()),
+            note: why.or_else(|| fault.map(|fault| fault.message.clone())),
+            fallback: link.fallback.clone(),
+            instead: self.detour(link).map(str::to_owned),
+            since_unix_ms: self.live_since_unix_ms(link),
             device: entry
                 .filter(|_| is_up)
                 .map(|entry| self.device(entry.device)),

@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use super::doors::Doors;
 use super::guest_mtu::TooBigSeen;
+use super::liveness::Watch;
 use super::overlay::{self, Control};
 use super::path_mtu::Probing;
 use super::tap::OwnTap;
@@ -225,6 +226,7 @@ pub async fn run(settings_path: &Path) -> Result<()> {
         doors: Doors::new(),
         too_big: TooBigSeen::default(),
         probing: Probing::start(),
+        watch: Watch::start(),
         namespace: namespace()?,
         secret: secret()?,
         started,
@@ -295,6 +297,7 @@ impl Agent {
                     requests,
                     events,
                     paths: self.probing.paths(),
+                    lives: self.watch.lives(),
                 },
                 signals,
             )

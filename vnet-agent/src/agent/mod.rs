@@ -12,6 +12,7 @@ mod doors;
 mod guest_mtu;
 mod inventory;
 mod lifecycle;
+mod liveness;
 mod member;
 mod overlay;
 mod path_mtu;
@@ -55,6 +56,7 @@ use crate::overlay::flood::FloodTable;
 use crate::overlay::message::Capacities;
 use crate::overlay::runtime::SlowPathCounts;
 use crate::overlay::slow_path::Receivers;
+use crate::sense::liveness::runtime::Lives;
 use crate::sense::path_mtu::runtime::Paths;
 use crate::settings::{AgentSettings, ControlSettings};
 use crate::store::{Fingerprint, StateStore};
@@ -87,6 +89,7 @@ pub struct Agent {
     doors: doors::Doors,
     too_big: guest_mtu::TooBigSeen,
     probing: path_mtu::Probing,
+    watch: liveness::Watch,
     namespace: u32,
     secret: u64,
     started: Instant,
@@ -105,6 +108,7 @@ struct Inputs {
     requests: mpsc::Receiver<Request>,
     events: Events,
     paths: watch::Receiver<Paths>,
+    lives: watch::Receiver<Lives>,
 }
 
 /// Between two looks at addresses that ports have learned, should an event have been lost.
@@ -134,6 +138,12 @@ impl Agent {
                             self.learned(event.port, event.address);
                         }
                     }
+                    self.reconcile().await;
+                }
+                turned = inputs.lives.changed() => {
+                    turned.context("the task that watches links ended")?;
+                    inputs.lives.borrow_and_update();
+                    self.turn_links();
                     self.reconcile().await;
                 }
                 found = inputs.paths.changed() => {
@@ -190,6 +200,7 @@ impl Agent {
         faults.extend(tap);
         self.tell_slow_path();
         self.tell_probing();
+        self.tell_watch();
         self.report(&faults);
         self.faults = faults;
     }
@@ -198,6 +209,7 @@ impl Agent {
         self.devices = self.port_devices();
         self.pick_doors();
         let path_mtus = self.path_mtus();
+        let answering = self.answering();
         let given = Surroundings {
             host: &self.host,
             devices: &self.devices,
@@ -206,6 +218,7 @@ impl Agent {
             secret: self.secret,
             ledgers: ledger_slots(&self.configuration.limits),
             path_mtus: &path_mtus,
+            answering: &answering,
             picks: &self.doors.picks,
         };
         let desired = desired(&self.configuration, &given, self.reconciler.now());
@@ -323,6 +336,7 @@ impl Agent {
                 .collect(),
             ports: ports.collect(),
             links: self.desired.links.clone(),
+            detours: self.detours(),
         };
         self.receivers.send_replace(Arc::new(receivers));
     }

@@ -36,6 +36,7 @@ impl Agent {
         problems.extend(self.guest_mtu_problems()?);
         problems.extend(self.path_mtu_problems());
         problems.extend(self.overlay_faults().iter().map(problem));
+        problems.extend(self.dead_link_problems());
         if self.settings.count_refused && !self.reconciler.plane().counts_refused() {
             problems.push(Problem {
                 severity: Severity::Warning,

@@ -50,7 +50,8 @@ impl Agent {
         let tap = Arc::new(tap);
         self.probing.send_by(Arc::clone(&tap));
         let receivers = self.receivers.subscribe();
-        let replies = self.probing.replies.clone();
+        self.watch.send_by(Arc::clone(&tap));
+        let replies = [self.probing.replies.clone(), self.watch.replies.clone()];
         let counts = Arc::clone(&self.slow_path);
         let copier = tokio::spawn(runtime::run(tap, receivers, replies, counts));
         self.tap = OwnTap {

@@ -30,6 +30,9 @@ pub struct NewLink {
     /// Which frames for many it takes.
     #[serde(default)]
     pub flood: Flooding,
+    /// The link that its frames take while nobody answers at its other end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<String>,
 }
 
 impl TryFrom<NewLink> for Link {
@@ -43,6 +46,7 @@ impl TryFrom<NewLink> for Link {
             cookie,
             plain,
             flood,
+            fallback,
         } = new;
         let cure = "give exactly one of `cookie` (16 hexadecimal digits, the same at both ends) \
                     and `plain: true` (for an endpoint that is not ours)";
@@ -57,6 +61,7 @@ impl TryFrom<NewLink> for Link {
                 networks,
                 cookie,
                 flood,
+                fallback,
             }),
         }
     }

@@ -98,6 +98,15 @@ pub struct LinkStatus {
     pub source: Option<IpAddr>,
     /// The MTU that it leaves to guests.
     pub guest_mtu_bytes: Option<u32>,
+    /// The link that its frames take while nobody answers at its other end.
+    #[serde(default)]
+    pub fallback: Option<String>,
+    /// The link that they take now.
+    #[serde(default)]
+    pub instead: Option<String>,
+    /// Since when its other end answers, or does not; nothing where nobody asks.
+    #[serde(default)]
+    pub since_unix_ms: Option<u64>,
     /// How large its packets may be; nothing while it has no way.
     #[serde(default)]
     pub mtu: Option<LinkMtu>,
@@ -157,6 +166,10 @@ pub enum LinkState {
     Up,
     /// No route, no device, or a neighbour that does not answer.
     Unresolved,
+    /// Its other end does not answer, and there is no other link to take.
+    Down,
+    /// Its other end does not answer: its frames take another link.
+    FallenBack,
 }
 
 impl fmt::Display for LinkState {
@@ -164,6 +177,8 @@ impl fmt::Display for LinkState {
         f.write_str(match self {
             Self::Up => "up",
             Self::Unresolved => "unresolved",
+            Self::Down => "down",
+            Self::FallenBack => "fallen-back",
         })
     }
 }

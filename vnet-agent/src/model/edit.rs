@@ -54,11 +54,12 @@ impl Configuration {
             return Err(unknown(Noun::Link, name, links));
         };
         let points_at_it = |rule: &Rule| matches!(&rule.to, Target::Link(link) if link == name);
-        let rules: Vec<String> = self
-            .rules
-            .iter()
-            .filter(|rule| points_at_it(rule))
+        let falls_back = |link: &Link| link.fallback.as_deref() == Some(name);
+        let rules = self.rules.iter().filter(|rule| points_at_it(rule));
+        let links = self.links.iter().filter(|link| falls_back(link));
+        let rules: Vec<String> = rules
             .map(Rule::to_string)
+            .chain(links.map(|link| format!("link {link}")))
             .collect();
         if !rules.is_empty() && !force {
             return Err(ConfigurationError::LinkInUse {
@@ -70,6 +71,9 @@ impl Configuration {
             .rules
             .extract_if(.., |rule| points_at_it(rule))
             .collect();
+        for link in self.links.iter_mut().filter(|link| falls_back(link)) {
+            link.fallback = None;
+        }
         Ok(DeletedLink {
             link: self.links.remove(place),
             rules,

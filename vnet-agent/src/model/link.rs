@@ -23,6 +23,9 @@ pub struct Link {
     pub cookie: Option<Cookie>,
     /// Whether frames for everyone cross it.
     pub flood: Flooding,
+    /// The link that its frames take while nobody answers at its other end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<String>,
 }
 
 impl Link {
@@ -45,6 +48,7 @@ impl fmt::Display for Link {
             remote,
             networks,
             flood,
+            fallback,
             ..
         } = self;
         let plain = if self.is_plain() { ", plain" } else { "" };
@@ -52,7 +56,11 @@ impl fmt::Display for Link {
             f,
             "{name} to {remote} for {}, flood {flood}{plain}",
             networks.join(", ")
-        )
+        )?;
+        match fallback {
+            Some(other) => write!(f, ", falls back to {other}"),
+            None => Ok(()),
+        }
     }
 }
 

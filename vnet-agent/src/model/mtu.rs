@@ -65,6 +65,7 @@ mod tests {
             networks: networks.iter().map(ToString::to_string).collect(),
             cookie: (!plain).then_some(Cookie(1)),
             flood: Flooding::FromPorts,
+            fallback: None,
         }
     }
 

@@ -251,6 +251,10 @@ pub enum ConfigurationError {
         network: String,
         other: String,
     },
+    #[error("a link cannot fall back to itself")]
+    FallbackToItself,
+    #[error("link {other:?} does not carry network {network:?}")]
+    FallbackCarriesLess { other: String, network: String },
     #[error("a link without networks carries nothing")]
     NoNetworks,
     #[error("network {network:?} is listed twice")]
@@ -380,6 +384,10 @@ impl ConfigurationError {
             Self::LinkToOneself { .. } => "write the underlay address of the other host",
             Self::SharedRemote { .. } => {
                 "packets are told apart by sender and network: take the network out of one link"
+            }
+            Self::FallbackToItself => "name another link, or leave the fall-back out",
+            Self::FallbackCarriesLess { .. } => {
+                "let the other link carry the network too, or take it out of this one"
             }
             Self::NoNetworks => "list the networks whose frames may cross",
             Self::TooMany { .. } => "raise it under [limits], or remove some",

@@ -87,6 +87,7 @@ pub(crate) fn link(name: &str, host: u8, networks: &[&str]) -> Link {
         networks: networks.iter().map(|&name| name.into()).collect(),
         cookie: Some(Cookie(0x0123_4567_89ab_cdef)),
         flood: Flooding::FromPorts,
+        fallback: None,
     }
 }
 

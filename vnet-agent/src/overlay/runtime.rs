@@ -67,7 +67,7 @@ const PATIENCE: Duration = Duration::from_millis(10);
 pub async fn run(
     tap: Arc<Tap>,
     receivers: watch::Receiver<Arc<Receivers>>,
-    replies: mpsc::Sender<(LinkId, Probe)>,
+    replies: [mpsc::Sender<(LinkId, Probe)>; 2],
     counts: Arc<SlowPathCounts>,
 ) {
     let mut buffer = vec![0; FRAME_BYTES_MAX];
@@ -99,9 +99,9 @@ pub async fn run(
     }
 }
 
-/// Hands an answer to a probe to who asked.
+/// Hands an answer to a probe to those who may have asked: each knows its own.
 fn pass_on(
-    replies: &mpsc::Sender<(LinkId, Probe)>,
+    replies: &[mpsc::Sender<(LinkId, Probe)>],
     header: &Slow,
     frame: &[u8],
     counts: &SlowPathCounts,
@@ -109,7 +109,9 @@ fn pass_on(
     let (probe, _) = Probe::read_from_prefix(frame).map_err(|_| Reason::UnknownControl)?;
     counts.probe_replies.fetch_add(1, Ordering::Relaxed);
     // Nobody asks now, or too many answers wait: then the probe is sent again.
-    let _ = replies.try_send((header.link(), probe));
+    for replies in replies {
+        let _ = replies.try_send((header.link(), probe));
+    }
     Ok(())
 }
 

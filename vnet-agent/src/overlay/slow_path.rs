@@ -3,10 +3,11 @@
 //! Input: its header and bytes, and who is to get frames for many. Output: the headers of the
 //! copies to be written back, or the reason why there are none. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use vnet_common::addr::{LinkId, NetworkId, PortId};
 use vnet_common::reason::Reason;
+use vnet_common::table::flow::Origin;
 use vnet_common::wire::ethernet::Ethernet;
 use vnet_common::wire::slow::Slow;
 use zerocopy::FromBytes;
@@ -24,6 +25,8 @@ pub struct Receivers {
     pub ports: BTreeMap<String, PortId>,
     /// Links, by name.
     pub links: BTreeMap<String, LinkId>,
+    /// The links that others' frames take.
+    pub detours: BTreeMap<LinkId, LinkId>,
 }
 
 /// Reads a frame from the tap: its header, and where the frame behind it begins to matter.
@@ -71,6 +74,13 @@ impl Receivers {
         let targets = self
             .table
             .targets(name, ethernet.source, ethernet.destination, from);
+        let mut taken = BTreeSet::new();
+        // Over a link that carries another's frames, one copy will do.
+        let mut is_new = |link: LinkId| {
+            let carrier = self.detours.get(&link).copied().unwrap_or(link);
+            let is_back = header.origin() == Origin::link(carrier);
+            (!is_back && taken.insert(carrier)).then_some(carrier)
+        };
         let copies: Vec<Slow> = targets
             .into_iter()
             .filter_map(|target| match target {
@@ -81,7 +91,8 @@ impl Receivers {
                 End::Link(name) => self
                     .links
                     .get(name)
-                    .map(|&link| Slow::send(Slow::SEND, header.hop_limit, network, link)),
+                    .and_then(|&link| is_new(link))
+                    .map(|link| Slow::send(Slow::SEND, header.hop_limit, network, link)),
             })
             .collect();
         if copies.is_empty() {

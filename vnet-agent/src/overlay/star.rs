@@ -74,6 +74,7 @@ impl Star<'_> {
                 remote: hub,
                 networks: names(&networks),
                 cookie: Some(cookie),
+                fallback: None,
                 flood: Flooding::FromPorts,
             }],
             networks,
@@ -123,6 +124,7 @@ impl Star<'_> {
                 remote: agent,
                 networks: names(&networks),
                 cookie: Some(cookie),
+                fallback: None,
                 flood: Flooding::Always,
             });
         }

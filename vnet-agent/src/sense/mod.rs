@@ -1,3 +1,4 @@
 //! What can be found out about the network and the guests by looking?
 
+pub mod liveness;
 pub mod path_mtu;

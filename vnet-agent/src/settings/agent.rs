@@ -31,6 +31,8 @@ pub struct AgentSettings {
     pub count_refused: bool,
     /// Whether links are probed for the largest packet that arrives.
     pub probe_mtu: bool,
+    /// Whether links are asked, again and again, if their other ends answer.
+    pub watch_links: bool,
 }
 
 /// The largest path of a Unix socket: the kernel's 108 bytes hold a terminating zero too.
@@ -48,6 +50,7 @@ impl Default for AgentSettings {
             slow_path_device: "vnet-slow".to_owned(),
             count_refused: true,
             probe_mtu: true,
+            watch_links: true,
         }
     }
 }
@@ -75,6 +78,7 @@ pub(super) fn read(document: &DeTable<'_>, reader: &mut Reader) -> AgentSettings
         "slow_path_device",
         "count_refused",
         "probe_mtu",
+        "watch_links",
     ];
     let default = AgentSettings::default();
     let Some(section) = reader.section(document, Item::Agent, &keys) else {
@@ -89,6 +93,7 @@ pub(super) fn read(document: &DeTable<'_>, reader: &mut Reader) -> AgentSettings
     let metrics = reader.read(section, "metrics", socket_address);
     let count_refused = reader.read(section, "count_refused", truth);
     let probe_mtu = reader.read(section, "probe_mtu", truth);
+    let watch_links = reader.read(section, "watch_links", truth);
     let device = reader.read(section, "slow_path_device", |value| {
         text(value, "\"vnet-slow\"").map(str::to_owned)
     });
@@ -114,6 +119,7 @@ pub(super) fn read(document: &DeTable<'_>, reader: &mut Reader) -> AgentSettings
         slow_path_device: device.or(default.slow_path_device),
         count_refused: count_refused.or(default.count_refused),
         probe_mtu: probe_mtu.or(default.probe_mtu),
+        watch_links: watch_links.or(default.watch_links),
     }
 }
 

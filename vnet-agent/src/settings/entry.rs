@@ -241,7 +241,9 @@ fn mac(value: &DeValue<'_>) -> Result<Mac, Wrong> {
 }
 
 pub(super) fn links(document: &DeTable<'_>, reader: &mut Reader) -> Vec<Link> {
-    let keys = ["name", "remote", "networks", "cookie", "plain", "flood"];
+    let keys = [
+        "name", "remote", "networks", "cookie", "plain", "flood", "fallback",
+    ];
     let sections = reader.sections(document, Item::Link, &keys);
     sections
         .into_iter()
@@ -254,12 +256,16 @@ fn link(section: Section<'_>, reader: &mut Reader) -> Link {
     let name = reader.read_required(section, "name", example, |value| owned(value, example));
     let remote = reader.read_required(section, "remote", "\"10.0.0.2\"", address);
     let flood = reader.read(section, "flood", flooding);
+    let fallback = reader.read(section, "fallback", |value| {
+        owned(value, "\"to-three\"").map(Some)
+    });
     Link {
         name: name.unwrap_or_default(),
         remote: remote.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
         networks: link_networks(section, reader),
         cookie: cookie(section, reader),
         flood: flood.or(Flooding::default()),
+        fallback: fallback.or(None),
     }
 }
 

@@ -58,6 +58,7 @@ state_directory = "/var/lib/other"
 slow_path_device = "other-slow"
 count_refused = false
 probe_mtu = false
+watch_links = false
 
 [underlay]
 address = "10.0.0.1"
@@ -142,6 +143,7 @@ fn a_file_that_says_everything_is_understood() {
         slow_path_device: "other-slow".into(),
         count_refused: false,
         probe_mtu: false,
+        watch_links: false,
     };
     assert_eq!(settings.agent, agent);
     let rule = |network, source, destination, to| Rule {

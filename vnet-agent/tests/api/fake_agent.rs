@@ -368,6 +368,9 @@ fn link_status() -> LinkStatus {
         device: Some("eth0".into()),
         next_hop_mac: Some(GUEST_TWO),
         source: Some([10, 0, 0, 1].into()),
+        fallback: None,
+        instead: None,
+        since_unix_ms: None,
         guest_mtu_bytes: Some(1430),
         mtu: None,
         sent_packets: 1,
@@ -481,6 +484,7 @@ fn configuration() -> Configuration {
             remote: [10, 0, 0, 2].into(),
             networks: vec!["blue".into()],
             cookie: Some(Cookie(1)),
+            fallback: None,
             flood: Flooding::FromPorts,
         }],
         rules: vec![Rule {

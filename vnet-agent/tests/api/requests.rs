@@ -53,6 +53,7 @@ async fn every_change_reaches_the_agent_as_what_it_means() {
         remote: [10, 0, 0, 2].into(),
         networks: vec!["blue".into()],
         cookie: Some(Cookie(0x0123_4567_89ab_cdef)),
+        fallback: None,
         flood: Flooding::FromPorts,
     };
     let plain = Link {

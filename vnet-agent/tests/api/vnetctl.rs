@@ -200,6 +200,7 @@ async fn links_are_added_with_a_cookie_from_anywhere_and_deleted() {
         remote: [10, 0, 0, 2].into(),
         networks: vec!["blue".into(), "green".into()],
         cookie: Some(Cookie(0x0123_4567_89ab_cdef)),
+        fallback: None,
         flood: Flooding::FromPorts,
     };
     let add = "link add to-two --remote 10.0.0.2 --network blue,green";

@@ -23,10 +23,13 @@ plain! {
         pub frame_bytes_max: u32,
         /// One's complement sum of the IPv4 header with length, TTL and checksum zero.
         pub ipv4_sum: u32,
+        /// While its path is dead: one more than the id of the link that its frames take; else 0. So
+        /// one write turns all rules and flows that lead to it.
+        pub instead: u32,
         /// Outer Ethernet, IP, UDP and Geneve headers and the option, from the start.
         pub header: [u8; HEADER_ROOM],
         /// Zero.
-        pub _pad: [u8; 18],
+        pub _pad: [u8; 14],
     }
 }
 
@@ -47,9 +50,29 @@ impl LinkEntry {
         flags: 0,
         frame_bytes_max: 0,
         ipv4_sum: 0,
+        instead: 0,
         header: [0; HEADER_ROOM],
-        _pad: [0; 18],
+        _pad: [0; 14],
     };
+
+    /// The link that its frames take while its path is dead.
+    #[inline(always)]
+    pub const fn instead(&self) -> Option<LinkId> {
+        match self.instead.checked_sub(1) {
+            Some(id) => Some(LinkId(id)),
+            None => None,
+        }
+    }
+
+    /// The same entry, whose frames take that link.
+    #[must_use]
+    pub const fn with_instead(self, link: Option<LinkId>) -> Self {
+        let instead = match link {
+            Some(LinkId(id)) => id.wrapping_add(1),
+            None => 0,
+        };
+        Self { instead, ..self }
+    }
 
     /// Bytes of outer headers for links of this kind, outer Ethernet included.
     pub const fn header_bytes(flags: u32) -> usize {

@@ -3,7 +3,9 @@
 use vnet_common::addr::{LinkId, PortId};
 use vnet_common::reason::Reason;
 use vnet_common::table::action::{Action, Kind};
+use vnet_common::table::flow::Origin;
 use vnet_common::table::ledger::Ledger;
+use vnet_common::table::link::LinkEntry;
 use vnet_common::table::port::PortEntry;
 use vnet_common::wire::slow::Slow;
 
@@ -49,7 +51,7 @@ pub fn deliver<F: Frame, T: Tables>(
                 network: [a, b, c],
                 entropy,
             };
-            match to_link(frame, tables, LinkId(action.target()), &outside) {
+            match to_link(frame, tables, LinkId(action.target()), arrival, &outside) {
                 // A guest's own tunnel that is to be segmented: no tunnel goes around it before it
                 // is, which the way up to the agent does.
                 Err(Reason::NoHeadroom) if frame.segment_bytes() != 0 => {
@@ -86,18 +88,33 @@ pub fn to_port<F: Frame, T: Tables>(
     Ok(Outcome::new(way, port.0))
 }
 
-/// Out over a link.
+/// The link that another's frames leave by: itself, or while its path is dead the one instead of it.
 #[inline(always)]
-pub fn to_link<F: Frame, T: Tables>(
+pub fn carrier<T: Tables>(tables: &T, id: LinkId) -> Option<(LinkId, &LinkEntry)> {
+    let link = tables.link(id)?;
+    match link.instead() {
+        None => Some((id, link)),
+        Some(other) => Some((other, tables.link(other)?)),
+    }
+}
+
+/// Out over a link, or the one instead of it, but not back.
+#[inline(always)]
+fn to_link<F: Frame, T: Tables>(
     frame: &mut F,
     tables: &T,
     id: LinkId,
+    arrival: &Arrival,
     outside: &Outside,
 ) -> Result<Outcome, Reason> {
-    over(frame, tables, id, outside, false)
+    let (id, link) = carrier(tables, id).ok_or(Reason::LinkAbsent)?;
+    if arrival.origin == Origin::link(id) {
+        return Err(Reason::Reflection);
+    }
+    send(frame, tables, id, link, outside, false)
 }
 
-/// The same, however large it is where `is_large_fine`.
+/// Out over this link and no other, as the agent says; however large it is where `is_large_fine`.
 #[inline(always)]
 pub fn over<F: Frame, T: Tables>(
     frame: &mut F,
@@ -107,6 +124,18 @@ pub fn over<F: Frame, T: Tables>(
     is_large_fine: bool,
 ) -> Result<Outcome, Reason> {
     let link = tables.link(id).ok_or(Reason::LinkAbsent)?;
+    send(frame, tables, id, link, outside, is_large_fine)
+}
+
+#[inline(always)]
+fn send<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    id: LinkId,
+    link: &LinkEntry,
+    outside: &Outside,
+    is_large_fine: bool,
+) -> Result<Outcome, Reason> {
     if link.device == 0 {
         return Err(Reason::LinkUnresolved);
     }

@@ -94,7 +94,10 @@ fn beginning_to_agent<F: Frame, T: Tables>(
     // A device takes a tag beyond its MTU, a link does not.
     let bytes_max = match noted.action.kind() {
         Kind::Deliver => noted.bytes_max.saturating_sub(ethernet::TAG_BYTES as u32),
-        _ => tables.link(LinkId(noted.action.target()))?.frame_bytes_max,
+        _ => {
+            let (_, link) = deliver::carrier(tables, LinkId(noted.action.target()))?;
+            link.frame_bytes_max
+        }
     };
     if !may_be_told(tables, noted.origin) {
         return None;

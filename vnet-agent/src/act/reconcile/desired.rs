@@ -43,6 +43,9 @@ pub struct Surroundings<'a> {
     /// The largest packets that are known to arrive, by link. Links whose paths nobody asks about are
     /// not here.
     pub path_mtus: &'a BTreeMap<String, PathMtu>,
+    /// Whether the links that are watched answer; nothing where nobody knows yet. The frames of one
+    /// that does not take the link that it falls back to.
+    pub answering: &'a BTreeMap<String, Option<bool>>,
     /// The doors of all devices.
     pub picks: &'a Picks,
 }

@@ -3,10 +3,10 @@
 //! Input: the wanted links, the underlay device and the next hops. Output: entries to send by and
 //! to receive by, and the MTU that they leave to guests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use vnet_common::addr::{Cookie, Mac, NetworkId};
+use vnet_common::addr::{Cookie, LinkId, Mac, NetworkId};
 use vnet_common::table::admission::AdmissionEntry;
 use vnet_common::table::link::LinkEntry;
 use vnet_common::wire::ethernet::Ethernet;
@@ -88,6 +88,40 @@ pub(super) fn links(
         };
         desired.image.links.insert(id.0, entry);
     }
+    let detours = detours(wanted, &desired.links, given.answering, now);
+    for (id, other) in detours {
+        if let Some(entry) = desired.image.links.get_mut(&id.0) {
+            *entry = entry.with_instead(Some(other));
+        }
+    }
+}
+
+/// Which links' frames take another link: the first on the chain of fall-backs that answers. Where
+/// none does, they stay. Of a link that nobody has asked yet, what the tables say holds.
+pub fn detours(
+    wanted: &Configuration,
+    ids: &BTreeMap<String, LinkId>,
+    answering: &BTreeMap<String, Option<bool>>,
+    now: &Image,
+) -> BTreeMap<LinkId, LinkId> {
+    let was_turned = |name| {
+        let entry = ids.get(name).and_then(|id: &LinkId| now.links.get(&id.0));
+        entry.is_some_and(|entry| entry.instead().is_some())
+    };
+    let dead = answering.iter().filter(|(name, answers)| match answers {
+        Some(answers) => !answers,
+        None => was_turned(name.as_str()),
+    });
+    let dead: BTreeSet<&str> = dead.map(|(name, _)| name.as_str()).collect();
+    let fallback = |name: &str| wanted.link(name)?.fallback.as_deref();
+    let detour = |name: &&str| {
+        // A chain is no longer than there are links, unless it is a ring.
+        let chain = std::iter::successors(fallback(name), |name| fallback(name));
+        let mut chain = chain.take(wanted.links.len());
+        let other = chain.find(|other| !dead.contains(other) && ids.contains_key(*other))?;
+        Some((*ids.get(*name)?, *ids.get(other)?))
+    };
+    dead.iter().filter_map(detour).collect()
 }
 
 /// Why a link has no way to the other end.

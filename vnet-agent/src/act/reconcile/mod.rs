@@ -8,7 +8,7 @@
 pub mod desired;
 pub mod header;
 pub mod image;
-mod links;
+pub mod links;
 pub mod order;
 mod ports;
 pub mod rules;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tracing::{debug, info};
+use vnet_common::addr::LinkId;
 
 use super::desired::{Desired, Fault};
 use super::image::Image;
@@ -114,6 +115,24 @@ impl Reconciler {
             faults.push(fault_of(DATA_PLANE.to_owned(), &error));
         }
         faults
+    }
+
+    /// Has the frames of a link take another, or its own way again: one write for all rules and flows
+    /// that lead to it. Answers whether there was anything to do.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn turn(&mut self, link: LinkId, instead: Option<LinkId>) -> Result<bool, DataPlaneError> {
+        let Some(entry) = self.now.links.get(&link.0) else {
+            return Ok(false);
+        };
+        let turned = entry.with_instead(instead);
+        let is_new = turned != *entry;
+        if is_new {
+            self.take(&Step::SetLink(link.0, turned), &Host::default())?;
+        }
+        Ok(is_new)
     }
 
     /// What the last reconciliation could not attach, and why.

@@ -208,6 +208,15 @@ fn wanted_with(
     now: &Image,
     path_mtus: &BTreeMap<String, PathMtu>,
 ) -> Desired {
+    wanted_while(configuration, host, now, (path_mtus, &BTreeMap::new()))
+}
+
+fn wanted_while(
+    configuration: &Configuration,
+    host: &Host,
+    now: &Image,
+    (path_mtus, answering): (&BTreeMap<String, PathMtu>, &BTreeMap<String, Option<bool>>),
+) -> Desired {
     let devices: Vec<PortDevice> = host
         .devices
         .values()
@@ -231,6 +240,7 @@ fn wanted_with(
         ledgers: LEDGERS,
         picks: &picks,
         path_mtus,
+        answering,
     };
     desired(configuration, &given, now)
 }

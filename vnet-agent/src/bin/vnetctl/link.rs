@@ -75,6 +75,9 @@ pub struct Add {
     /// Which broadcasts and unknown destinations cross it.
     #[arg(long, value_enum, default_value = "from-ports")]
     flood: Flood,
+    /// The link that its frames take while nobody answers at its other end.
+    #[arg(long, value_name = "LINK")]
+    fallback: Option<String>,
 }
 
 /// The words for [`Flooding`].
@@ -143,6 +146,7 @@ fn new_link(add: Add) -> anyhow::Result<NewLink> {
         cookie_file,
         plain,
         flood,
+        fallback,
     } = add;
     let cookie = match cookie_file {
         Some(file) => Some(read_cookie(&file)?),
@@ -155,6 +159,7 @@ fn new_link(add: Add) -> anyhow::Result<NewLink> {
         cookie,
         plain,
         flood: flood.into(),
+        fallback,
     })
 }
 
@@ -286,6 +291,9 @@ mod tests {
             device: Some("eth0".into()),
             next_hop_mac: None,
             source: None,
+            fallback: None,
+            instead: None,
+            since_unix_ms: None,
             guest_mtu_bytes: Some(1330),
             mtu: Some(LinkMtu {
                 bytes: 1400,

@@ -103,6 +103,7 @@ impl Topology {
             networks: link.networks.clone(),
             cookie: cookie(link.kind, &own.name, other, secrets)?,
             flood: link.flood,
+            fallback: None,
         })
     }
 

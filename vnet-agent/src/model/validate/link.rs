@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::index::Index;
-use super::{Problems, check_item_name, check_network_name};
+use super::{Problems, check_item_name, check_network_name, unknown};
 use crate::model::configuration::UnderlayMatch;
 use crate::model::problem::{ConfigurationError, Item, Noun, Place, check_underlay_address};
 use crate::model::{Configuration, Link};
@@ -30,6 +30,7 @@ pub(in crate::model) fn check_link(
         );
     }
     check_remote(index.configuration, link.remote, at("remote"), found);
+    check_fallback(index, at("fallback"), link, found);
     if link.networks.is_empty() {
         found.push(at("networks"), ConfigurationError::NoNetworks);
     }
@@ -56,6 +57,30 @@ pub(in crate::model) fn check_link(
                 },
             );
         }
+    }
+}
+
+/// Whether frames of this link can take the other.
+fn check_fallback(index: &Index<'_>, at: Place, link: &Link, found: &mut Problems) {
+    let Some(name) = &link.fallback else { return };
+    let links = &index.configuration.links;
+    if *name == link.name {
+        found.push(at, ConfigurationError::FallbackToItself);
+        return;
+    }
+    let Some(other) = links.iter().find(|other| other.name == *name) else {
+        let names = links.iter().map(|link| link.name.as_str());
+        found.push(at, unknown(Noun::Link, name, names));
+        return;
+    };
+    if let Some(network) = link.networks.iter().find(|name| !other.carries(name)) {
+        found.push(
+            at,
+            ConfigurationError::FallbackCarriesLess {
+                other: name.clone(),
+                network: network.clone(),
+            },
+        );
     }
 }
 

@@ -31,6 +31,7 @@ fn link(name: &str, host: u8, flood: Flooding) -> Link {
         networks: vec!["blue".into()],
         cookie: Some(Cookie(1)),
         flood,
+        fallback: None,
     }
 }
 

@@ -1,5 +1,8 @@
 //! Is what is desired right, case by case?
 
+use vnet_common::table::link::LinkEntry;
+
+use super::super::links::detours;
 use super::*;
 
 /// Host one's configuration with these MTU wishes, on a host whose tap has this MTU.
@@ -200,4 +203,45 @@ fn a_link_sends_what_is_known_to_arrive_and_guests_follow() {
         (1500, 1280, Some(1330)),
         "guests are told when it is over"
     );
+}
+
+#[test]
+fn a_dead_links_frames_take_the_first_fall_back_that_answers() {
+    let (mut configuration, _) = mtu_case(true, true, 1500);
+    let model = configuration.links[0].clone();
+    let link = |name: &str, fallback: Option<&str>| crate::model::Link {
+        name: name.into(),
+        fallback: fallback.map(str::to_owned),
+        ..model.clone()
+    };
+    configuration.links = vec![
+        link("a", Some("b")),
+        link("b", Some("c")),
+        link("c", Some("a")),
+        link("d", None),
+    ];
+    let names = ["a", "b", "c", "d"];
+    let ids = (0..)
+        .zip(names)
+        .map(|(id, name)| (name.to_owned(), LinkId(id)));
+    let ids: BTreeMap<String, LinkId> = ids.collect();
+    let turned = |answers: [Option<bool>; 4], now: &Image| {
+        let names = names.map(str::to_owned);
+        let answering = names.into_iter().zip(answers).collect();
+        let detours = detours(&configuration, &ids, &answering, now);
+        let detours = detours.into_iter().map(|(from, to)| (from.0, to.0));
+        detours.collect::<Vec<(u32, u32)>>()
+    };
+    let (yes, no) = (Some(true), Some(false));
+    let fresh = Image::default();
+    assert_eq!(turned([yes; 4], &fresh), []);
+    assert_eq!(turned([no, yes, yes, yes], &fresh), [(0, 1)]);
+    assert_eq!(turned([no, no, yes, no], &fresh), [(0, 2), (1, 2)]);
+    assert_eq!(turned([no; 4], &fresh), [], "where none answers, they stay");
+    // An agent that starts goes on with what the tables say, until it knows.
+    let mut now = Image::default();
+    let turned_entry = LinkEntry::NONE.with_instead(Some(LinkId(1)));
+    now.links.insert(0, turned_entry);
+    assert_eq!(turned([None; 4], &now), [(0, 1)]);
+    assert_eq!(turned([yes, None, None, None], &now), []);
 }
