@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use bench::cores::Cores;
 use bench::figure::Figure;
 use bench::packages::Packages;
-use bench::part::{costs, frames, memory, rules, streams};
+use bench::part::{costs, frames, memory, primitives, rules, streams};
 use bench::path::Path;
 use bench::plan::{Part, Plan};
 use bench::workshop::Workshop;
@@ -65,6 +65,8 @@ enum Subject {
     Costs,
     /// What the agent needs
     Memory,
+    /// How long one change, or one question, takes a client
+    Primitives,
 }
 
 impl Subject {
@@ -76,6 +78,7 @@ impl Subject {
             Self::Rules => Part::Rules,
             Self::Costs => Part::Costs,
             Self::Memory => Part::Memory,
+            Self::Primitives => Part::Primitives,
         }
     }
 }
@@ -152,6 +155,9 @@ fn measure(workshop: &Workshop, plan: &Plan) -> Vec<Figure> {
     }
     if plan.includes(Part::Memory) {
         take("memory", memory::measure(workshop, plan.rounds));
+    }
+    if plan.includes(Part::Primitives) {
+        take("primitives", primitives::measure(workshop, plan.rounds));
     }
     figures
 }

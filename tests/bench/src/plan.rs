@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::bed::Underlay;
-use crate::part::{costs, frames, memory, rules, streams};
+use crate::part::{costs, frames, memory, primitives, rules, streams};
 use crate::path::Path;
 
 /// What there is to measure.
@@ -21,6 +21,8 @@ pub enum Part {
     Costs,
     /// What an agent needs.
     Memory,
+    /// How long one change or question takes a client.
+    Primitives,
 }
 
 /// How much is measured.
@@ -80,6 +82,7 @@ impl Plan {
             (Part::Rules, rules::ROUND),
             (Part::Costs, costs::ROUND),
             (Part::Memory, memory::ROUND),
+            (Part::Primitives, primitives::ROUND),
         ];
         let sum = |parts: &[(Part, Duration)]| -> Duration {
             let included = parts.iter().filter(|(part, _)| self.includes(*part));

@@ -70,8 +70,8 @@ fn resident_mib(status: &str) -> Option<f64> {
     Some(f64::from(kib) / 1024.0)
 }
 
-/// Ports for the configuration, and a neighbour for each of its links.
-fn furnish(bed: &Bed) -> Result<Vec<TapGuest>> {
+/// Ports for the configuration of a busy host, and a neighbour for each of its links.
+pub(super) fn furnish(bed: &Bed) -> Result<Vec<TapGuest>> {
     for link in 1..LINKS {
         let address = format!("{}/24", remote(link));
         bed.two
@@ -90,7 +90,7 @@ fn guest(number: u8) -> Mac {
     Mac([0x52, 0x54, 0, 0, 1, number])
 }
 
-fn settings() -> Result<String, std::fmt::Error> {
+pub(super) fn settings() -> Result<String, std::fmt::Error> {
     let mut text = format!("[underlay]\ndevice = \"{CABLE}\"\ndoor = \"xdp\"\n");
     for network in 0..NETWORKS {
         let id = u16::from(network) + 1;

@@ -5,5 +5,6 @@
 pub mod costs;
 pub mod frames;
 pub mod memory;
+pub mod primitives;
 pub mod rules;
 pub mod streams;
