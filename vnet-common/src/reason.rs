@@ -57,7 +57,7 @@ reasons! {
     /// The rule names a link that is not there.
     LinkAbsent = 7, "link-absent", "the rule leads to a link that is not there";
     /// The next hop of the link is not known (yet).
-    LinkUnresolved = 8, "link-unresolved", "the next hop of the link is not known: no route, or its neighbour does not answer";
+    LinkUnresolved = 8, "link-unresolved", "the link has no way to its other end now: no route, a neighbour that does not answer, or (tcp, tls) no connection";
     /// Nothing takes the slow path.
     NoAgent = 9, "no-agent", "broadcasts and unknown destinations go to the agent, and it has no tap now";
     /// With the outer headers it would not fit through the underlay.

@@ -109,6 +109,7 @@ pub fn check_host(host: &Host) -> Result<Stats> {
                 + agent.too_big_answered
                 + agent.too_big_unanswered
                 + agent.probe_replies
+                + agent.carried
                 + dropped_by_agent,
         "of what the agent of `{name}` took something is missing: {agent:?}"
     );

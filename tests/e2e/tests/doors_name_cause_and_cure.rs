@@ -27,7 +27,7 @@ fn frame(length: usize) -> Vec<u8> {
 async fn hear(tap: &Tap) -> Vec<u8> {
     let mut buffer = vec![0; FRAME_BYTES_MAX];
     loop {
-        let length = tap.read(&mut buffer).await.expect("a frame");
+        let (length, _) = tap.read(&mut buffer).await.expect("a frame");
         if buffer[12..14] == [0x88, 0xb5] {
             return buffer[..length].to_vec();
         }
@@ -106,7 +106,7 @@ fn the_kernel_has_nothing_to_say_on_the_agents_tap() {
         attempt("ping -c 1 -W 0.1 10.0.0.2");
         let mut buffer = vec![0; FRAME_BYTES_MAX];
         loop {
-            let length = tap.read(&mut buffer).await.unwrap();
+            let (length, _) = tap.read(&mut buffer).await.unwrap();
             assert_ne!(
                 buffer[12..14],
                 [0x86, 0xdd],

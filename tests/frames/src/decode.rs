@@ -73,6 +73,8 @@ fn slow(frame: &[u8]) -> String {
         "send",
         "probe",
         "too-big",
+        "carry",
+        "arrived",
     ];
     let kind = kinds.get(usize::from(frame[14])).unwrap_or(&"?");
     format!(

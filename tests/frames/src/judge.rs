@@ -22,6 +22,8 @@ use crate::world;
 pub enum Outcome {
     /// Out over a link.
     Forwarded(String),
+    /// Up to the agent, which carries it over a link.
+    Carried(String),
     /// Into a port.
     Delivered(String),
     /// Up to the agent.
@@ -46,6 +48,9 @@ impl Outcome {
         let text = step.outcome.as_str();
         if let Some(link) = text.strip_prefix("forwarded over ") {
             return Ok(Self::Forwarded(link.to_owned()));
+        }
+        if let Some(link) = text.strip_prefix("carried over ") {
+            return Ok(Self::Carried(link.to_owned()));
         }
         if let Some(port) = text.strip_prefix("delivered to ") {
             return Ok(Self::Delivered(port.to_owned()));
@@ -87,7 +92,7 @@ impl Outcome {
         Ok(match self {
             Self::Forwarded(_) => redirected_to(WIRE)?,
             Self::Delivered(port) => redirected_to(port)?,
-            Self::SlowPath | Self::Told => redirected_to(AGENT)?,
+            Self::Carried(_) | Self::SlowPath | Self::Told => redirected_to(AGENT)?,
             Self::Answered => {
                 matches!(verdict, Verdict::Back | Verdict::RedirectedOrBack) || is_out_by(WIRE)?
             }
@@ -172,7 +177,8 @@ fn one(
     let leaves = match (&step.leaves, &outcome) {
         (None, Outcome::Dropped(_)) => None,
         (Some(layers), Outcome::Forwarded(_) | Outcome::Delivered(_) | Outcome::SlowPath)
-        | (Some(layers), Outcome::Answered | Outcome::Passed | Outcome::Told) => {
+        | (Some(layers), Outcome::Answered | Outcome::Passed | Outcome::Told)
+        | (Some(layers), Outcome::Carried(_)) => {
             Some(build(layers, &stage, Some(input)).context("in what leaves")?)
         }
         (Some(_), Outcome::Dropped(_)) => bail!("a dropped frame does not leave"),

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::actor;
 use crate::build::{Header, Inside};
+use crate::stage::Stage;
 use crate::words::{Words, number};
 
 /// `geneve NETWORK [version=N] [control] [critical] [protocol=N] [words=±N] [reserved=N]`: the
@@ -131,8 +132,8 @@ pub fn probe(words: &mut Words<'_>) -> Result<Header> {
     Ok(Header { bytes, clock })
 }
 
-/// `slow frame|probe-reply|deliver|send|probe|too-big|KIND NETWORK [port=P] [link=L] [hops=N]
-/// [mtu=N] [to=MAC] [type=N]`: the header on the agent's tap. To the agent it names where the frame came from,
+/// `slow frame|probe-reply|deliver|send|probe|too-big|carry|arrived|KIND NETWORK [port=P] [link=L]
+/// [slot=NETWORK] [hops=N] [mtu=N] [to=MAC] [type=N]`: the header on the agent's tap. To the agent it names where the frame came from,
 /// from the agent where it goes. Numbers are in the host's order; network `none` is 0.
 pub fn slow(words: &mut Words<'_>, inside: &Inside<'_>) -> Result<Vec<u8>> {
     const AGENT: [u8; 6] = [0x02, b'v', b'n', b'e', b't', 0];
@@ -144,6 +145,8 @@ pub fn slow(words: &mut Words<'_>, inside: &Inside<'_>) -> Result<Vec<u8>> {
         "send" => 4,
         "probe" => 5,
         "too-big" => 6,
+        "carry" => 7,
+        "arrived" => 8,
         other => u8::try_from(number(other)?)?,
     };
     let network = match words.next_plain().context("which network?")? {
@@ -155,14 +158,19 @@ pub fn slow(words: &mut Words<'_>, inside: &Inside<'_>) -> Result<Vec<u8>> {
         (1 | 2 | 6, Some(_), None) => 1,
         (1 | 2 | 6, None, Some(_)) => 2,
         (1 | 2 | 6, ..) => bail!("a frame to the agent came from one port or link"),
+        (8, ..) => 2,
         _ => 3,
     };
-    let port = port.map_or(Ok(0), |name| inside.stage.device(name))?;
+    let port = match (port, words.value("slot")) {
+        (Some(name), _) => inside.stage.device(name)?,
+        (None, Some(network)) => Stage::network_slot(network)?,
+        (None, None) => 0,
+    };
     let link = link.map_or(Ok(0), |name| inside.stage.link(name).map(|id| id.0))?;
     let to = words
         .value("to")
         .map_or(Ok(AGENT), |word| actor::mac(word).map(|mac| mac.0))?;
-    let from_agent = !matches!(kind, 1 | 2 | 6);
+    let from_agent = !matches!(kind, 1 | 2 | 6 | 7);
     let ether_type: u16 = words.number("type", if from_agent { 0x0800 } else { 0x88b5 })?;
     let mut bytes = [to, AGENT].concat();
     bytes.extend(ether_type.to_be_bytes());

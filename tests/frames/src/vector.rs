@@ -142,6 +142,8 @@ pub struct Link {
     pub is_up: bool,
     /// Whether every frame carries its send time.
     pub stamps: bool,
+    /// Whether the agent carries it, over TCP.
+    pub is_carried: bool,
 }
 
 impl Default for Link {
@@ -153,6 +155,7 @@ impl Default for Link {
             instead: None,
             is_up: true,
             stamps: false,
+            is_carried: false,
         }
     }
 }
@@ -173,7 +176,7 @@ pub struct Step {
     /// How often the program is run over the frame, which stays as it left: 1 where nothing is
     /// said.
     pub runs: Option<u32>,
-    /// `forwarded over LINK`, `delivered to PORT`, `up to the agent`, `answered`, `passed`, or
+    /// `forwarded over LINK`, `carried over LINK`, `delivered to PORT`, `up to the agent`, `answered`, `passed`, or
     /// `dropped: REASON`.
     pub outcome: String,
     /// Its layers as it leaves; not for dropped ones.

@@ -239,7 +239,11 @@ fn budget(frames: Option<u32>) -> (u32, u32) {
 
 fn add_link(entries: &mut Entries, actor: &LinkActor, link: &Link, stage: &Stage) -> Result<()> {
     let id = stage.link(actor.name)?;
-    let mut entry = link_entry(actor, stage)?;
+    let mut entry = if link.is_carried {
+        carried_entry(actor, stage)?
+    } else {
+        link_entry(actor, stage)?
+    };
     entry.frame_bytes_max = link.carries.unwrap_or(entry.frame_bytes_max);
     if link.stamps {
         entry.flags |= LinkEntry::STAMP;
@@ -254,6 +258,10 @@ fn add_link(entries: &mut Entries, actor: &LinkActor, link: &Link, stage: &Stage
         entry.flags &= !LinkEntry::UP;
     }
     entries.links.insert(id.0, entry);
+    if link.is_carried {
+        // What comes in otherwise than by the agent is not of this link.
+        return Ok(());
+    }
     for network in &link.networks {
         let id_of_network = stage.network(network)?;
         let key = if actor.is_ipv6 {
@@ -271,6 +279,17 @@ fn add_link(entries: &mut Entries, actor: &LinkActor, link: &Link, stage: &Stage
         entries.admissions.insert(key, admission);
     }
     Ok(())
+}
+
+/// The entry of a link that the agent carries: without headers, and as large as its tap takes.
+fn carried_entry(actor: &LinkActor, stage: &Stage) -> Result<LinkEntry> {
+    Ok(LinkEntry {
+        device: stage.device(AGENT)?,
+        ledger: Stage::link_ledger(actor.name)?,
+        flags: LinkEntry::UP | LinkEntry::AGENT,
+        frame_bytes_max: 65_503,
+        ..LinkEntry::NONE
+    })
 }
 
 /// The entry of a link that is up and resolved: its headers with all that differs from frame to

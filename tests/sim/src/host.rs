@@ -4,7 +4,7 @@
 //! to the wire. Reconciliation is the agent's own, taken one step at a time, so that frames can
 //! meet the tables between any two steps.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 use vnet_agent::act::reconcile::order::{Step, apply, steps};
@@ -129,6 +129,7 @@ impl SimHost {
             underlay: Underlay {
                 on: UnderlayMatch::Device("eth0".to_owned()),
                 udp_port: 6081,
+                tcp_port: 6081,
                 door: DoorChoice::Auto,
             },
             networks: topology.networks.clone(),
@@ -172,6 +173,8 @@ impl SimHost {
             secret: 1,
             ledgers: LEDGERS,
             picks: &picks,
+            // Links here are those of the kernel.
+            carried: &BTreeSet::new(),
         };
         let wanted = desired(&self.configuration, &given, &self.image);
         assert!(wanted.faults.is_empty(), "{:?}", wanted.faults);

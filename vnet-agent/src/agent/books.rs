@@ -53,6 +53,13 @@ impl Agent {
                 too_big_answered: load(&self.slow_path.too_big_answered),
                 too_big_unanswered: load(&self.slow_path.too_big_unanswered),
                 probes: load(&self.probing.probes) + load(&self.watch.probes),
+                carried: load(&self.slow_path.carried),
+                connections_refused: self
+                    .carriers
+                    .refused()
+                    .into_iter()
+                    .map(|(why, count)| (why.name().to_owned(), count))
+                    .collect(),
                 probe_replies: load(&self.slow_path.probe_replies),
                 slow_path_dropped_by_reason: self.slow_path.dropped(),
             },

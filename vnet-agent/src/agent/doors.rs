@@ -217,7 +217,12 @@ impl Agent {
                 xdp_fails: self.doors.fails(device, Door::Xdp),
             })
         });
-        picks(underlay, &ports.collect::<Vec<_>>())
+        let carries = self
+            .configuration
+            .links
+            .iter()
+            .any(|link| link.kind.is_carried());
+        picks(underlay, &ports.collect::<Vec<_>>(), carries)
     }
 
     /// The devices whose frames are ours.

@@ -1,13 +1,16 @@
 //! Which interfaces, links and rules are there?
 
 use std::net::IpAddr;
+use std::time::SystemTime;
 
 use vnet_common::addr::Mac;
 use vnet_common::rule::Shape;
 use vnet_common::table::link::LinkEntry;
 
 use super::Agent;
-use crate::api::{Interface, InterfaceState, LinkState, LinkStatus, Refusal, RuleStatus};
+use crate::api::{
+    Interface, InterfaceState, LinkConnection, LinkState, LinkStatus, Refusal, RuleStatus,
+};
 use crate::model::host::{Device, DeviceKind};
 use crate::model::{DeviceMatch, Link, Rule, Target};
 
@@ -116,6 +119,8 @@ impl Agent {
         let mtu = self.link_mtu(link);
         let overhead = u32::from(link.overhead());
         let is_up = entry.is_some_and(|entry| entry.device != 0);
+        let is_carried = link.kind.is_carried();
+        let connection = self.connection(link);
         let subject = format!("link {}", link.name);
         let fault = self.faults.iter().find(|fault| fault.subject == subject);
         let (live, why) = self.live_state(link);
@@ -124,21 +129,27 @@ impl Agent {
             id: id.map_or(0, |id| id.0),
             remote: link.remote,
             networks: link.networks.clone(),
+            kind: link.kind,
             plain: link.is_plain(),
             flood: link.flood,
             state: match live {
                 LinkState::FallenBack => live,
                 _ if is_up => live,
+                _ if is_carried => LinkState::Unconnected,
                 _ => LinkState::Unresolved,
             },
-            note: why.or_else(|| fault.map(|fault| fault.message.clone())),
+            note: why
+                .or_else(|| fault.map(|fault| fault.message.clone()))
+                .or_else(|| connection.as_ref().map(said_of)),
             fallback: link.fallback.clone(),
             instead: self.detour(link).map(str::to_owned),
             since_unix_ms: self.live_since_unix_ms(link),
             device: entry
                 .filter(|_| is_up)
                 .map(|entry| self.device(entry.device)),
-            next_hop_mac: entry.filter(|_| is_up).and_then(next_hop_mac),
+            next_hop_mac: entry
+                .filter(|_| is_up && !is_carried)
+                .and_then(next_hop_mac),
             source: entry
                 .filter(|_| is_up)
                 .and_then(|_| self.local_address(link.remote)),
@@ -148,6 +159,24 @@ impl Agent {
             sent_bytes: books.map_or(0, |books| books.sent.bytes),
             received_packets: books.map_or(0, |books| books.received.packets),
             received_bytes: books.map_or(0, |books| books.received.bytes),
+            connection,
+        })
+    }
+
+    /// The connection of a link that the agent carries.
+    fn connection(&self, link: &Link) -> Option<LinkConnection> {
+        let (state, carried) = self.carriers.state(&link.name)?;
+        let since = state.since.duration_since(SystemTime::UNIX_EPOCH);
+        Some(LinkConnection {
+            peer: state.peer.map(|(peer, _)| peer),
+            opened_here: state.peer.is_some_and(|(_, here)| here),
+            since_unix_s: since.map_or(0, |since| since.as_secs()),
+            connections: carried.connections,
+            sent: carried.sent,
+            queue_full: carried.queue_full,
+            lost: carried.lost,
+            arrived: carried.arrived,
+            refused: carried.refused,
         })
     }
 
@@ -225,6 +254,18 @@ fn nothing(name: &str) -> Interface {
         up: None,
         state: InterfaceState::Free,
         note: None,
+    }
+}
+
+/// Since when a link has its connection, for people.
+fn said_of(connection: &LinkConnection) -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now_s = now.map_or(0, |now| now.as_secs());
+    let age_s = now_s.saturating_sub(connection.since_unix_s);
+    match connection.peer {
+        Some(peer) if connection.opened_here => format!("connected to {peer} for {age_s} s"),
+        Some(peer) => format!("{peer} has been connected for {age_s} s"),
+        None => format!("no connection for {age_s} s"),
     }
 }
 

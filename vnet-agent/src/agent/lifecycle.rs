@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
+use super::carriers::Proof;
 use super::doors::Doors;
 use super::guest_mtu::TooBigSeen;
 use super::liveness::Watch;
@@ -34,6 +35,7 @@ use crate::model::part::Part;
 use crate::model::wanted::in_force;
 use crate::overlay::runtime::SlowPathCounts;
 use crate::overlay::slow_path::Receivers;
+use crate::overlay::via::carry::runtime::Carriers;
 use crate::settings::{AgentSettings, ControlSettings, Settings};
 use crate::store::{Fingerprint, Loaded, SettingsFile, StateStore};
 use crate::world::bpffs;
@@ -227,6 +229,8 @@ pub async fn run(settings_path: &Path) -> Result<()> {
         too_big: TooBigSeen::default(),
         probing: Probing::start(),
         watch: Watch::start(),
+        carriers: Carriers::start().context("starting what carries links")?,
+        proof: Proof::default(),
         namespace: namespace()?,
         secret: secret()?,
         started,
@@ -290,6 +294,7 @@ impl Agent {
             "ready"
         );
         notifier.ready();
+        let connections = self.carriers.changes();
         let outcome = self
             .serve(
                 Inputs {
@@ -298,6 +303,7 @@ impl Agent {
                     events,
                     paths: self.probing.paths(),
                     lives: self.watch.lives(),
+                    connections,
                 },
                 signals,
             )

@@ -81,7 +81,7 @@ impl Drop for Watch {
 impl Agent {
     /// Whether this link is watched: an endpoint that is not ours does not answer.
     fn is_watched(&self, link: &Link) -> bool {
-        self.settings.watch_links && !link.is_plain()
+        self.settings.watch_links && !link.is_plain() && !link.kind.is_carried()
     }
 
     fn life(&self, link: &Link) -> Option<Life> {

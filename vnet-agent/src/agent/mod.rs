@@ -7,6 +7,7 @@
 
 mod answer;
 mod books;
+mod carriers;
 mod change;
 mod doors;
 mod guest_mtu;
@@ -56,6 +57,7 @@ use crate::overlay::flood::FloodTable;
 use crate::overlay::message::Capacities;
 use crate::overlay::runtime::SlowPathCounts;
 use crate::overlay::slow_path::Receivers;
+use crate::overlay::via::carry::runtime::Carriers;
 use crate::sense::liveness::runtime::Lives;
 use crate::sense::path_mtu::runtime::Paths;
 use crate::settings::{AgentSettings, ControlSettings};
@@ -90,6 +92,8 @@ pub struct Agent {
     too_big: guest_mtu::TooBigSeen,
     probing: path_mtu::Probing,
     watch: liveness::Watch,
+    carriers: Carriers,
+    proof: carriers::Proof,
     namespace: u32,
     secret: u64,
     started: Instant,
@@ -109,6 +113,7 @@ struct Inputs {
     events: Events,
     paths: watch::Receiver<Paths>,
     lives: watch::Receiver<Lives>,
+    connections: watch::Receiver<()>,
 }
 
 /// Between two looks at addresses that ports have learned, should an event have been lost.
@@ -149,6 +154,10 @@ impl Agent {
                 found = inputs.paths.changed() => {
                     found.context("the task that probes paths ended")?;
                     inputs.paths.borrow_and_update();
+                    self.reconcile().await;
+                }
+                changed = inputs.connections.changed() => {
+                    changed.context("the task that keeps connections ended")?;
                     self.reconcile().await;
                 }
                 _ = sweep.tick() => {
@@ -201,6 +210,7 @@ impl Agent {
         self.tell_slow_path();
         self.tell_probing();
         self.tell_watch();
+        faults.extend(self.tell_carriers());
         self.report(&faults);
         self.faults = faults;
     }
@@ -210,6 +220,7 @@ impl Agent {
         self.pick_doors();
         let path_mtus = self.path_mtus();
         let answering = self.answering();
+        let carried = self.carriers.connected();
         let given = Surroundings {
             host: &self.host,
             devices: &self.devices,
@@ -220,6 +231,7 @@ impl Agent {
             path_mtus: &path_mtus,
             answering: &answering,
             picks: &self.doors.picks,
+            carried: &carried,
         };
         let desired = desired(&self.configuration, &given, self.reconciler.now());
         let mut faults = desired.faults.clone();

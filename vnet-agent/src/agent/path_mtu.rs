@@ -78,7 +78,7 @@ impl Drop for Probing {
 impl Agent {
     /// Whether this link's path is asked about: an endpoint that is not ours does not answer.
     fn is_probed(&self, link: &Link) -> bool {
-        self.settings.probe_mtu && !link.is_plain()
+        self.settings.probe_mtu && !link.is_plain() && !link.kind.is_carried()
     }
 
     /// The largest packets that are known to arrive, as reconciliation wants them. Where nobody

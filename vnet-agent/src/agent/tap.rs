@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use super::Agent;
 use crate::act::reconcile::desired::Fault;
 use crate::model::host::DeviceKind;
-use crate::overlay::runtime;
+use crate::overlay::runtime::{self, Askers};
 use crate::world::tap::Tap;
 
 /// The tap, as the agent's task knows it.
@@ -49,11 +49,15 @@ impl Agent {
         let index = tap.index();
         let tap = Arc::new(tap);
         self.probing.send_by(Arc::clone(&tap));
+        self.carriers.write_to(Arc::clone(&tap));
         let receivers = self.receivers.subscribe();
         self.watch.send_by(Arc::clone(&tap));
-        let replies = [self.probing.replies.clone(), self.watch.replies.clone()];
+        let askers = Askers {
+            replies: [self.probing.replies.clone(), self.watch.replies.clone()],
+            outboxes: self.carriers.outboxes(),
+        };
         let counts = Arc::clone(&self.slow_path);
-        let copier = tokio::spawn(runtime::run(tap, receivers, replies, counts));
+        let copier = tokio::spawn(runtime::run(tap, receivers, askers, counts));
         self.tap = OwnTap {
             index,
             was_seen: false,

@@ -9,7 +9,7 @@ use vnet_common::addr::Cookie;
 use vnet_common::rule::{Destination, Source};
 
 use super::Refusal;
-use crate::model::{Flooding, Link, Rule, RuleOrigin, Target};
+use crate::model::{Flooding, Link, Rule, RuleOrigin, Target, Transport};
 
 /// A link to be added: the keys of the settings file, so that bare Geneve is never an oversight.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
@@ -33,6 +33,12 @@ pub struct NewLink {
     /// The link that its frames take while nobody answers at its other end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<String>,
+    /// What its frames travel in.
+    #[serde(default)]
+    pub kind: Transport,
+    /// Whether this end never opens the connection of a link that has one.
+    #[serde(default)]
+    pub listen_only: bool,
 }
 
 impl TryFrom<NewLink> for Link {
@@ -47,6 +53,8 @@ impl TryFrom<NewLink> for Link {
             plain,
             flood,
             fallback,
+            kind,
+            listen_only,
         } = new;
         let cure = "give exactly one of `cookie` (16 hexadecimal digits, the same at both ends) \
                     and `plain: true` (for an endpoint that is not ours)";
@@ -62,6 +70,8 @@ impl TryFrom<NewLink> for Link {
                 cookie,
                 flood,
                 fallback,
+                kind,
+                listen_only,
             }),
         }
     }

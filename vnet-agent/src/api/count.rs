@@ -119,6 +119,12 @@ pub struct AgentStats {
     /// Probes sent to find out what links carry.
     #[serde(default)]
     pub probes: u64,
+    /// Of those taken: put into the queue of a link's connection.
+    #[serde(default)]
+    pub carried: u64,
+    /// Connections from others that were refused, by why.
+    #[serde(default)]
+    pub connections_refused: BTreeMap<String, u64>,
     /// Of those taken: answers to probes.
     #[serde(default)]
     pub probe_replies: u64,

@@ -1,14 +1,14 @@
 //! Which interfaces, links and rules are there, and do they do their work?
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vnet_common::addr::Mac;
 use vnet_common::rule::{Destination, Source};
 
-use crate::model::{Addresses, Flooding, RuleOrigin, Target};
+use crate::model::{Addresses, Flooding, RuleOrigin, Target, Transport};
 
 /// A device that is a port, should be one, or could be.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
@@ -82,6 +82,9 @@ pub struct LinkStatus {
     pub remote: IpAddr,
     /// The networks that may cross, by name.
     pub networks: Vec<String>,
+    /// What its frames travel in.
+    #[serde(default)]
+    pub kind: Transport,
     /// Bare Geneve, without a cookie.
     pub plain: bool,
     /// Which frames for many it takes.
@@ -118,6 +121,35 @@ pub struct LinkStatus {
     pub received_packets: u64,
     /// Their bytes, outer headers not included.
     pub received_bytes: u64,
+    /// Its connection, where it is one that the agent carries.
+    #[serde(default)]
+    pub connection: Option<LinkConnection>,
+}
+
+/// The connection of a link that the agent carries, and what became of its frames since the agent
+/// started. Sent over the link by programs = sent + queue_full + lost + waiting, and what the kernel
+/// refused on the way up; received = arrived.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct LinkConnection {
+    /// Whom it is with; nothing while there is none.
+    pub peer: Option<SocketAddr>,
+    /// Whether this end opened it.
+    pub opened_here: bool,
+    /// Since when there is one, or none: seconds since 1970.
+    pub since_unix_s: u64,
+    /// How many there have been.
+    pub connections: u64,
+    /// Frames handed to a connection.
+    pub sent: u64,
+    /// Frames that found the queue full.
+    pub queue_full: u64,
+    /// Frames that waited, or were half sent, when a connection ended, or came when there was none.
+    pub lost: u64,
+    /// Frames that came over it and were handed to the kernel.
+    pub arrived: u64,
+    /// Frames that came over it and were refused: of a network that does not cross it, or not what
+    /// they said they were.
+    pub refused: u64,
 }
 
 /// How large the packets of a link may be, outer headers included.
@@ -170,6 +202,8 @@ pub enum LinkState {
     Down,
     /// Its other end does not answer: its frames take another link.
     FallenBack,
+    /// The agent carries it, and has no connection.
+    Unconnected,
 }
 
 impl fmt::Display for LinkState {
@@ -179,6 +213,7 @@ impl fmt::Display for LinkState {
             Self::Unresolved => "unresolved",
             Self::Down => "down",
             Self::FallenBack => "fallen-back",
+            Self::Unconnected => "unconnected",
         })
     }
 }

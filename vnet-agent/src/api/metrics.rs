@@ -268,9 +268,14 @@ impl Scrape {
             ("too_big_answered", agent.too_big_answered),
             ("too_big_unanswered", agent.too_big_unanswered),
             ("probe_replies", agent.probe_replies),
+            ("carried", agent.carried),
         ];
         let help = "What the agent did with frames that were sent up to it";
         let work = work.map(|(what, frames)| ([("what", what)], frames));
-        families.counters("slow_path_frames", help, work)
+        families.counters("slow_path_frames", help, work)?;
+        let refused = agent.connections_refused.iter();
+        let refused = refused.map(|(why, count)| ([("why", why.as_str())], *count));
+        let help = "Connections for links that were refused, by why";
+        families.counters("connections_refused", help, refused)
     }
 }

@@ -34,7 +34,8 @@ mod trace;
 pub use change::{Change, ChangeOutcome, NewLink, NewRule};
 pub use count::{AgentStats, Drop, Flow, FlowSort, Flows, LedgerValues, SideStats, Stats};
 pub use inventory::{
-    Interface, InterfaceState, LinkMtu, LinkState, LinkStatus, MtuSource, RuleStatus,
+    Interface, InterfaceState, LinkConnection, LinkMtu, LinkState, LinkStatus, MtuSource,
+    RuleStatus,
 };
 pub use overlay::{AgentStatus, Agents, Connection, Invited, NewInvite, OverlayStatus};
 pub use place::Place;

@@ -62,6 +62,9 @@ pub struct Underlay {
     pub on: UnderlayMatch,
     /// The UDP port of Geneve, the same on every host (RFC 8926: 6081).
     pub udp_port: u16,
+    /// The TCP port that links of kind `tcp` and `tls` are opened to, the same on every host.
+    #[serde(default = "tcp_port_default")]
+    pub tcp_port: u16,
     /// By which door its packets come in.
     #[serde(default)]
     pub door: DoorChoice,
@@ -70,9 +73,19 @@ pub struct Underlay {
 /// The UDP port of Geneve (RFC 8926, section 3.3).
 pub const UDP_PORT_DEFAULT: u16 = 6081;
 
+/// The TCP port of links that the agent carries: the number of the UDP port.
+pub const TCP_PORT_DEFAULT: u16 = 6081;
+
+const fn tcp_port_default() -> u16 {
+    TCP_PORT_DEFAULT
+}
+
 impl fmt::Display for Underlay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, UDP port {}", self.on, self.udp_port)?;
+        if self.tcp_port != TCP_PORT_DEFAULT {
+            write!(f, ", TCP port {}", self.tcp_port)?;
+        }
         match self.door {
             DoorChoice::Auto => Ok(()),
             forced => write!(f, ", door {forced}"),

@@ -7,7 +7,53 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vnet_common::addr::Cookie;
 
-/// This host's end of an overlay edge to another agent, over UDP and in the kernel.
+/// What a link's frames travel in.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Default, JsonSchema, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// Geneve over UDP, in the kernel.
+    #[default]
+    Udp,
+    /// A TCP connection between the agents, which anybody on its way can read and change.
+    Tcp,
+    /// The same, encrypted, and with a certificate at either end.
+    Tls,
+}
+
+impl Transport {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Udp, Self::Tcp, Self::Tls];
+
+    /// Whether the agent carries the frames.
+    pub const fn is_carried(self) -> bool {
+        !matches!(self, Self::Udp)
+    }
+
+    /// For serde: what goes without saying.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    const fn is_udp(&self) -> bool {
+        matches!(self, Self::Udp)
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+        })
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+/// This host's end of an overlay edge to another agent.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Link {
@@ -26,6 +72,12 @@ pub struct Link {
     /// The link that its frames take while nobody answers at its other end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<String>,
+    /// What they travel in.
+    #[serde(default, skip_serializing_if = "Transport::is_udp")]
+    pub kind: Transport,
+    /// Whether this end never opens the connection of a link that has one.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub listen_only: bool,
 }
 
 impl Link {
@@ -49,9 +101,15 @@ impl fmt::Display for Link {
             networks,
             flood,
             fallback,
+            kind,
             ..
         } = self;
-        let plain = if self.is_plain() { ", plain" } else { "" };
+        let plain = match (self.is_plain(), kind) {
+            (true, _) => ", plain",
+            (false, Transport::Udp) => "",
+            (false, Transport::Tcp) => ", tcp",
+            (false, Transport::Tls) => ", tls",
+        };
         write!(
             f,
             "{name} to {remote} for {}, flood {flood}{plain}",

@@ -14,6 +14,7 @@ pub mod link;
 pub mod mtu;
 pub mod network;
 pub mod next_hop;
+pub mod offload;
 pub mod part;
 pub mod port;
 pub mod problem;
@@ -27,7 +28,7 @@ pub mod wanted;
 
 pub use configuration::Configuration;
 pub use edit::DeletedLink;
-pub use link::{Flooding, Link};
+pub use link::{Flooding, Link, Transport};
 pub use network::Network;
 pub use part::{Part, Secrets};
 pub use port::{Addresses, DeviceMatch, Port, PortDevice};

@@ -29,7 +29,13 @@ pub const fn overhead(remote: IpAddr, plain: bool) -> u16 {
 
 impl Link {
     /// Bytes that this link adds to a guest's IP packet (see [`overhead`]).
+    ///
+    /// One that the agent carries adds nothing: TCP cuts as the way needs it. Guests there keep the
+    /// underlay's MTU, which is what their applications expect.
     pub fn overhead(&self) -> u16 {
+        if self.kind.is_carried() {
+            return 0;
+        }
         overhead(self.remote, self.is_plain())
     }
 }
@@ -56,7 +62,7 @@ mod tests {
     use vnet_common::addr::Cookie;
 
     use super::*;
-    use crate::model::Flooding;
+    use crate::model::{Flooding, Transport};
 
     fn link(remote: &str, networks: &[&str], plain: bool) -> Link {
         Link {
@@ -66,6 +72,8 @@ mod tests {
             cookie: (!plain).then_some(Cookie(1)),
             flood: Flooding::FromPorts,
             fallback: None,
+            kind: Transport::Udp,
+            listen_only: false,
         }
     }
 
@@ -84,6 +92,17 @@ mod tests {
                 "{remote} {plain}"
             );
         }
+    }
+
+    #[test]
+    fn a_guest_keeps_all_of_it_over_a_link_that_the_agent_carries() {
+        let carried = Link {
+            kind: Transport::Tls,
+            ..link("10.0.0.2", &["blue"], false)
+        };
+        let direct = link("10.0.0.3", &["blue"], false);
+        assert_eq!(port_mtu("blue", [&carried], |_| 1500), Some(1500));
+        assert_eq!(port_mtu("blue", [&carried, &direct], |_| 1500), Some(1430));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use vnet_common::addr::{Mac, NetworkId};
 use vnet_common::rule::{Destination, Source};
 use vnet_common::table::port::ADDRESSES_MAX;
 
+use super::link::Transport;
 use super::port::{BURST_SECONDS_MAX, BadDeviceName, DEVICE_NAME_BYTES_MAX, DeviceMatch};
 
 /// Something wrong at one place of a configuration.
@@ -255,6 +256,10 @@ pub enum ConfigurationError {
     FallbackToItself,
     #[error("link {other:?} does not carry network {network:?}")]
     FallbackCarriesLess { other: String, network: String },
+    #[error("a link of kind {kind} needs a cookie: both ends prove by it who they are")]
+    CarriedPlain { kind: Transport },
+    #[error("link {other:?} has the same cookie")]
+    SharedCookie { other: String },
     #[error("a link without networks carries nothing")]
     NoNetworks,
     #[error("network {network:?} is listed twice")]
@@ -340,6 +345,7 @@ impl ConfigurationError {
             | Self::DuplicateRule { .. }
             | Self::AddressTaken { .. }
             | Self::SharedRemote { .. }
+            | Self::SharedCookie { .. }
             | Self::TooMany { .. }
             | Self::LinkInUse { .. }
             | Self::ImpliedRule { .. }
@@ -388,6 +394,10 @@ impl ConfigurationError {
             Self::FallbackToItself => "name another link, or leave the fall-back out",
             Self::FallbackCarriesLess { .. } => {
                 "let the other link carry the network too, or take it out of this one"
+            }
+            Self::CarriedPlain { .. } => "write a cookie instead of plain, or kind = \"udp\"",
+            Self::SharedCookie { .. } => {
+                "links over tcp and tls are told apart by their cookies: make one of its own for each"
             }
             Self::NoNetworks => "list the networks whose frames may cross",
             Self::TooMany { .. } => "raise it under [limits], or remove some",

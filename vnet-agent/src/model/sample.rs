@@ -11,6 +11,7 @@ use super::configuration::{Limits, Underlay, UnderlayMatch};
 use super::door::DoorChoice;
 use super::{
     Addresses, Configuration, DeviceMatch, Flooding, Link, Network, Port, Rule, RuleOrigin, Target,
+    Transport,
 };
 
 /// The guests of the sample networks: one and two are here, three is on host two.
@@ -25,6 +26,7 @@ pub(crate) fn host_one() -> Configuration {
         underlay: Underlay {
             on: UnderlayMatch::Address(IpAddr::from([10, 0, 0, 1])),
             udp_port: 6081,
+            tcp_port: 6081,
             door: DoorChoice::Auto,
         },
         networks: vec![network("blue", 7), network("green", 8)],
@@ -88,6 +90,8 @@ pub(crate) fn link(name: &str, host: u8, networks: &[&str]) -> Link {
         cookie: Some(Cookie(0x0123_4567_89ab_cdef)),
         flood: Flooding::FromPorts,
         fallback: None,
+        kind: Transport::Udp,
+        listen_only: false,
     }
 }
 
@@ -141,6 +145,7 @@ pub(crate) fn some_configuration() -> impl Strategy<Value = Configuration> {
     let underlay = select(vec![6081, 6082]).prop_map(|udp_port| Underlay {
         on: UnderlayMatch::Device("eth0".into()),
         udp_port,
+        tcp_port: 6081,
         door: DoorChoice::Auto,
     });
     (underlay, networks, ports, links, rules, limits).prop_map(

@@ -1,6 +1,7 @@
 //! The overlay as a graph: who gets a frame that is for more than one, and who hears of a frame that
 //! is too big; who belongs to it, and how agents and the proxy keep together.
 
+pub mod carrier;
 pub mod flood;
 pub mod message;
 pub mod picture;

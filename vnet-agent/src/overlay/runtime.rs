@@ -18,6 +18,8 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::slow_path::{Receivers, back_to_sender, parse};
 use super::too_big;
+use super::via::carry::outbox::Outboxes;
+use crate::model::offload::Offload;
 use crate::world::tap::{FRAME_BYTES_MAX, Tap};
 
 /// What the slow path did since the agent started.
@@ -29,6 +31,8 @@ pub struct SlowPathCounts {
     pub flooded: AtomicU64,
     /// Copies written.
     pub copies: AtomicU64,
+    /// Frames handed to the connection of a link.
+    pub carried: AtomicU64,
     /// Answers to probes.
     pub probe_replies: AtomicU64,
     /// Beginnings of frames that were too big, answered.
@@ -63,18 +67,26 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How long the tap may take to take a copy; beyond, its queue counts as full.
 const PATIENCE: Duration = Duration::from_millis(10);
 
+/// Whose the frames are that are not to be copied.
+#[derive(Debug)]
+pub struct Askers {
+    /// Whoever sent probes hears the answers.
+    pub replies: [mpsc::Sender<(LinkId, Probe)>; 2],
+    /// What connections carry.
+    pub outboxes: Outboxes,
+}
+
 /// Copies frames for many, until it is aborted.
 pub async fn run(
     tap: Arc<Tap>,
     receivers: watch::Receiver<Arc<Receivers>>,
-    replies: [mpsc::Sender<(LinkId, Probe)>; 2],
+    askers: Askers,
     counts: Arc<SlowPathCounts>,
 ) {
     let mut buffer = vec![0; FRAME_BYTES_MAX];
-    let mut copy = Vec::with_capacity(FRAME_BYTES_MAX);
     loop {
-        let length = match tap.read(&mut buffer).await {
-            Ok(length) => length,
+        let (length, offload) = match tap.read(&mut buffer).await {
+            Ok(read) => read,
             Err(error) => {
                 warn!(tap = tap.name(), %error, "the slow path's tap cannot be read");
                 tokio::time::sleep(RETRY).await;
@@ -82,14 +94,17 @@ pub async fn run(
             }
         };
         counts.taken.fetch_add(1, Ordering::Relaxed);
-        let receivers = Arc::clone(&receivers.borrow());
         let bytes = buffer.get(..length).unwrap_or_default();
         let settled = match parse(bytes) {
             Err(reason) => Err(reason),
             Ok((header, frame)) => match header.kind {
-                Slow::FRAME => spread(&tap, &receivers, &header, frame, &mut copy, &counts).await,
-                Slow::TOO_BIG => tell(&tap, &header, frame, &mut copy, &counts).await,
-                Slow::PROBE_REPLY => pass_on(&replies, &header, frame, &counts),
+                Slow::CARRY => carry(&askers.outboxes, &header, &offload, frame, &counts),
+                Slow::FRAME => {
+                    let receivers = Arc::clone(&receivers.borrow());
+                    spread(&tap, &receivers, &header, (&offload, frame), &counts).await
+                }
+                Slow::TOO_BIG => tell(&tap, &header, frame, &counts).await,
+                Slow::PROBE_REPLY => pass_on(&askers.replies, &header, frame, &counts),
                 _ => Err(Reason::SlowHeader),
             },
         };
@@ -115,18 +130,30 @@ fn pass_on(
     Ok(())
 }
 
+/// Puts a frame where the connection of its link takes it from.
+fn carry(
+    outboxes: &Outboxes,
+    header: &Slow,
+    offload: &Offload,
+    frame: &[u8],
+    counts: &SlowPathCounts,
+) -> Result<(), Reason> {
+    outboxes.carry(header, offload, frame)?;
+    counts.carried.fetch_add(1, Ordering::Relaxed);
+    Ok(())
+}
+
 /// Copies a frame to everyone who gets it.
 async fn spread(
     tap: &Tap,
     receivers: &Receivers,
     header: &Slow,
-    frame: &[u8],
-    copy: &mut Vec<u8>,
+    (offload, frame): (&Offload, &[u8]),
     counts: &SlowPathCounts,
 ) -> Result<(), Reason> {
     let mut written = 0;
     for target in receivers.copies(header, frame)? {
-        match write(tap, &target, frame, copy).await {
+        match write(tap, &target, offload, frame).await {
             Ok(()) => written += 1,
             Err(reason) => counts.count_drop(reason),
         }
@@ -143,7 +170,6 @@ async fn tell(
     tap: &Tap,
     header: &Slow,
     frame: &[u8],
-    copy: &mut Vec<u8>,
     counts: &SlowPathCounts,
 ) -> Result<(), Reason> {
     let back = back_to_sender(header)?;
@@ -151,16 +177,15 @@ async fn tell(
         counts.too_big_unanswered.fetch_add(1, Ordering::Relaxed);
         return Ok(());
     };
-    write(tap, &back, &answer, copy).await?;
+    write(tap, &back, &Offload::NONE, &answer).await?;
     counts.too_big_answered.fetch_add(1, Ordering::Relaxed);
     Ok(())
 }
 
-async fn write(tap: &Tap, header: &Slow, frame: &[u8], copy: &mut Vec<u8>) -> Result<(), Reason> {
-    copy.clear();
-    copy.extend_from_slice(header.as_bytes());
-    copy.extend_from_slice(frame);
-    match tokio::time::timeout(PATIENCE, tap.write(copy)).await {
+async fn write(tap: &Tap, header: &Slow, offload: &Offload, frame: &[u8]) -> Result<(), Reason> {
+    // The header that it had is as long as this one: what the offload counts stays right.
+    let write = tap.write_parts(offload, header.as_bytes(), frame);
+    match tokio::time::timeout(PATIENCE, write).await {
         Ok(Ok(())) => Ok(()),
         Err(_elapsed) => Err(Reason::QueueFull),
         Ok(Err(_)) => Err(Reason::NoAgent),

@@ -20,7 +20,7 @@ use vnet_common::rule::{Destination, Source};
 
 use super::message::Introduction;
 use crate::model::part::{Part, Secrets};
-use crate::model::{Flooding, Link, Network, Rule, RuleOrigin, Target};
+use crate::model::{Flooding, Link, Network, Rule, RuleOrigin, Target, Transport};
 
 /// What a link to this host is called.
 pub fn link_to(host: &str) -> String {
@@ -76,6 +76,8 @@ impl Star<'_> {
                 cookie: Some(cookie),
                 fallback: None,
                 flood: Flooding::FromPorts,
+                kind: Transport::Udp,
+                listen_only: false,
             }],
             networks,
         }
@@ -126,6 +128,8 @@ impl Star<'_> {
                 cookie: Some(cookie),
                 fallback: None,
                 flood: Flooding::Always,
+                kind: Transport::Udp,
+                listen_only: false,
             });
         }
         part

@@ -33,6 +33,9 @@ pub struct AgentSettings {
     pub probe_mtu: bool,
     /// Whether links are asked, again and again, if their other ends answer.
     pub watch_links: bool,
+    /// What this host proves who it is with: a file with its certificate, the authority's, and its
+    /// key.
+    pub identity: Option<PathBuf>,
 }
 
 /// The largest path of a Unix socket: the kernel's 108 bytes hold a terminating zero too.
@@ -51,6 +54,7 @@ impl Default for AgentSettings {
             count_refused: true,
             probe_mtu: true,
             watch_links: true,
+            identity: None,
         }
     }
 }
@@ -79,6 +83,7 @@ pub(super) fn read(document: &DeTable<'_>, reader: &mut Reader) -> AgentSettings
         "count_refused",
         "probe_mtu",
         "watch_links",
+        "identity",
     ];
     let default = AgentSettings::default();
     let Some(section) = reader.section(document, Item::Agent, &keys) else {
@@ -97,6 +102,10 @@ pub(super) fn read(document: &DeTable<'_>, reader: &mut Reader) -> AgentSettings
     let device = reader.read(section, "slow_path_device", |value| {
         text(value, "\"vnet-slow\"").map(str::to_owned)
     });
+    let example = PathBuf::from("/etc/vnet/identity.pem");
+    let identity = section
+        .value("identity")
+        .map(|_| path(reader, section, "identity", example, PATH_MAX));
     AgentSettings {
         name: name.or(default.name),
         socket: path(reader, section, "socket", default.socket, SOCKET_BYTES_MAX),
@@ -120,6 +129,7 @@ pub(super) fn read(document: &DeTable<'_>, reader: &mut Reader) -> AgentSettings
         count_refused: count_refused.or(default.count_refused),
         probe_mtu: probe_mtu.or(default.probe_mtu),
         watch_links: watch_links.or(default.watch_links),
+        identity,
     }
 }
 

@@ -218,6 +218,9 @@ impl fmt::Display for Summary {
             }
             writeln!(f, "  identity   {}", identity.display())?;
         }
+        if let Some(identity) = &agent.identity {
+            writeln!(f, "  identity   {}", identity.display())?;
+        }
         writeln!(f, "  underlay   {underlay}")?;
         writeln!(f, "  networks   {}", self.networks)?;
         writeln!(f, "  ports      {}", self.ports)?;

@@ -11,13 +11,15 @@ use vnet_common::addr::{Cookie, Mac, NetworkId};
 use vnet_common::rule::{Destination, Source};
 
 use super::read::{Read, Reader, Section, Wrong, number, other_kind, text, truth};
-use crate::model::configuration::{Limits, UDP_PORT_DEFAULT, Underlay, UnderlayMatch};
+use crate::model::configuration::{
+    Limits, TCP_PORT_DEFAULT, UDP_PORT_DEFAULT, Underlay, UnderlayMatch,
+};
 use crate::model::door::DoorChoice;
 use crate::model::port::{SLOW_PATH_BURST_DEFAULT, SLOW_PATH_MAX, SLOW_PATH_RATE_DEFAULT};
 use crate::model::problem::{Item, Place};
 use crate::model::suggest::suggestion;
 use crate::model::{
-    Addresses, DeviceMatch, Flooding, Link, Network, Port, Rule, RuleOrigin, Target,
+    Addresses, DeviceMatch, Flooding, Link, Network, Port, Rule, RuleOrigin, Target, Transport,
 };
 
 fn wrong(message: impl Into<String>, cure: impl Into<String>) -> Wrong {
@@ -43,10 +45,11 @@ pub(super) fn underlay(document: &DeTable<'_>, reader: &mut Reader) -> Underlay 
     let mut underlay = Underlay {
         on: UnderlayMatch::Device(String::new()),
         udp_port: UDP_PORT_DEFAULT,
+        tcp_port: TCP_PORT_DEFAULT,
         door: DoorChoice::Auto,
     };
     let at = |key| Place::new(Item::Underlay, key);
-    let keys = ["device", "address", "udp_port", "door"];
+    let keys = ["device", "address", "udp_port", "tcp_port", "door"];
     let Some(section) = reader.section(document, Item::Underlay, &keys) else {
         if !document.contains_key("underlay") {
             let cure = "add [underlay] with device = \"eth0\", the device that the other hosts are reached by";
@@ -76,13 +79,15 @@ pub(super) fn underlay(document: &DeTable<'_>, reader: &mut Reader) -> Underlay 
             reader.mark_bad(at("device"));
         }
     }
-    let port = reader.read(section, "udp_port", |value| {
-        number(value, 1..=u16::MAX.into())
-    });
-    let port = port.or(UDP_PORT_DEFAULT.into());
-    underlay.udp_port = u16::try_from(port).unwrap_or(UDP_PORT_DEFAULT);
+    underlay.udp_port = port_number(section, "udp_port", UDP_PORT_DEFAULT, reader);
+    underlay.tcp_port = port_number(section, "tcp_port", TCP_PORT_DEFAULT, reader);
     underlay.door = reader.read(section, "door", door).or(DoorChoice::Auto);
     underlay
+}
+
+fn port_number(section: Section<'_>, key: &'static str, default: u16, reader: &mut Reader) -> u16 {
+    let port = reader.read(section, key, |value| number(value, 1..=u16::MAX.into()));
+    u16::try_from(port.or(default.into())).unwrap_or(default)
 }
 
 pub(super) fn networks(document: &DeTable<'_>, reader: &mut Reader) -> Vec<Network> {
@@ -242,7 +247,15 @@ fn mac(value: &DeValue<'_>) -> Result<Mac, Wrong> {
 
 pub(super) fn links(document: &DeTable<'_>, reader: &mut Reader) -> Vec<Link> {
     let keys = [
-        "name", "remote", "networks", "cookie", "plain", "flood", "fallback",
+        "name",
+        "remote",
+        "networks",
+        "cookie",
+        "plain",
+        "flood",
+        "kind",
+        "listen_only",
+        "fallback",
     ];
     let sections = reader.sections(document, Item::Link, &keys);
     sections
@@ -259,6 +272,8 @@ fn link(section: Section<'_>, reader: &mut Reader) -> Link {
     let fallback = reader.read(section, "fallback", |value| {
         owned(value, "\"to-three\"").map(Some)
     });
+    let kind = reader.read(section, "kind", transport);
+    let listen_only = reader.read(section, "listen_only", truth);
     Link {
         name: name.unwrap_or_default(),
         remote: remote.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
@@ -266,7 +281,21 @@ fn link(section: Section<'_>, reader: &mut Reader) -> Link {
         cookie: cookie(section, reader),
         flood: flood.or(Flooding::default()),
         fallback: fallback.or(None),
+        kind: kind.or(Transport::Udp),
+        listen_only: listen_only.or(false),
     }
+}
+
+fn transport(value: &DeValue<'_>) -> Result<Transport, Wrong> {
+    let word = text(value, "\"tls\"")?;
+    let known = Transport::ALL.into_iter();
+    let mut known = known.filter(|kind| kind.to_string() == word);
+    known.next().ok_or_else(|| {
+        wrong(
+            format!("{word:?} is no kind of link"),
+            "write \"udp\" (in the kernel), \"tcp\" or \"tls\" (by the agent)",
+        )
+    })
 }
 
 fn link_networks(section: Section<'_>, reader: &mut Reader) -> Vec<String> {

@@ -6,7 +6,9 @@ use super::*;
 use crate::model::configuration::{Limits, Underlay, UnderlayMatch};
 use crate::model::door::DoorChoice;
 use crate::model::sample::{self, GUEST_ONE, GUEST_TWO};
-use crate::model::{Addresses, DeviceMatch, Flooding, Link, Port, Rule, RuleOrigin, Target};
+use crate::model::{
+    Addresses, DeviceMatch, Flooding, Link, Port, Rule, RuleOrigin, Target, Transport,
+};
 use vnet_common::addr::Cookie;
 use vnet_common::rule::{Destination, Source};
 
@@ -59,10 +61,12 @@ slow_path_device = "other-slow"
 count_refused = false
 probe_mtu = false
 watch_links = false
+identity = "/etc/vnet/identity.pem"
 
 [underlay]
 address = "10.0.0.1"
 udp_port = 6082
+tcp_port = 6083
 door = "tc"
 
 [[network]]
@@ -92,6 +96,8 @@ name = "to-two"
 remote = "10.0.0.2"
 networks = ["blue", "green"]
 cookie = "0123456789abcdef"
+kind = "tls"
+listen_only = true
 flood = "always"
 
 [[link]]
@@ -144,6 +150,7 @@ fn a_file_that_says_everything_is_understood() {
         count_refused: false,
         probe_mtu: false,
         watch_links: false,
+        identity: Some("/etc/vnet/identity.pem".into()),
     };
     assert_eq!(settings.agent, agent);
     let rule = |network, source, destination, to| Rule {
@@ -155,6 +162,7 @@ fn a_file_that_says_everything_is_understood() {
         underlay: Underlay {
             on: UnderlayMatch::Address(std::net::IpAddr::from([10, 0, 0, 1])),
             udp_port: 6082,
+            tcp_port: 6083,
             door: DoorChoice::Tc,
         },
         networks: vec![
@@ -183,6 +191,8 @@ fn a_file_that_says_everything_is_understood() {
             Link {
                 cookie: Some(Cookie(0x0123_4567_89ab_cdef)),
                 flood: Flooding::Always,
+                kind: Transport::Tls,
+                listen_only: true,
                 ..sample::link("to-two", 2, &["blue", "green"])
             },
             Link {
@@ -284,7 +294,8 @@ fn a_right_file_is_summed_up_with_its_effective_values() {
   pins       /sys/fs/bpf/other
   state      /var/lib/other
   slow path  other-slow
-  underlay   address 10.0.0.1, UDP port 6082, door tc
+  identity   /etc/vnet/identity.pem
+  underlay   address 10.0.0.1, UDP port 6082, TCP port 6083, door tc
   networks   2
   ports      2
   links      2

@@ -120,12 +120,15 @@ fn read(path: &Path) -> Result<String, SecretError> {
     std::fs::read_to_string(path).map_err(failed)
 }
 
+/// When a file was written, and its inode.
+pub type FileVersion = (Option<SystemTime>, u64);
+
 /// What tells one state of a file from another: when it was written, and its inode.
 ///
 /// # Errors
 ///
 /// It is not there.
-pub fn version(path: &Path) -> Result<(Option<SystemTime>, u64), SecretError> {
+pub fn version(path: &Path) -> Result<FileVersion, SecretError> {
     let found = std::fs::metadata(path).map_err(|source| failure("read", path, source))?;
     Ok((found.modified().ok(), found.ino()))
 }

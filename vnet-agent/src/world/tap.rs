@@ -12,13 +12,16 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
+use zerocopy::IntoBytes;
 
 use super::netlink::{NetlinkError, Requests};
 use super::process::Process;
 use crate::model::host::{Device, DeviceKind};
+use crate::model::offload::Offload;
 
-/// The largest frame that a tap carries: the largest MTU, an Ethernet header and a VLAN tag.
-pub const FRAME_BYTES_MAX: usize = 65_521 + 14 + 4;
+/// The largest frame that a tap carries: the largest MTU, an Ethernet header and a VLAN tag; or the
+/// largest that is still to be cut, with two tags, behind the header of the slow path.
+pub const FRAME_BYTES_MAX: usize = 65_535 + 14 + 8 + 32;
 
 /// `IFNAMSIZ` without the terminating zero.
 const NAME_BYTES_MAX: usize = 15;
@@ -27,6 +30,11 @@ const DRIVER: &str = "/dev/net/tun";
 /// `_IOW('T', 202, int)` and `_IOW('T', 203, int)` (linux/if_tun.h).
 const TUNSETIFF: libc::Ioctl = 0x4004_54ca;
 const TUNSETPERSIST: libc::Ioctl = 0x4004_54cb;
+/// `_IOW('T', 208, unsigned int)`.
+const TUNSETOFFLOAD: libc::Ioctl = 0x4004_54d0;
+/// `TUN_F_CSUM`, `TUN_F_TSO4`, `TUN_F_TSO6`, `TUN_F_TSO_ECN`: what may be left to us, and goes on as it
+/// is. Not UDP's segments, which Linux does not part behind a TC door.
+const LEFT_TO_US: libc::c_ulong = 0x01 | 0x02 | 0x04 | 0x08;
 
 /// Why there is no tap.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +125,7 @@ impl Tap {
         }
         let queue = attach_patiently(name).await?;
         persist(&queue, name)?;
+        offer_offload(&queue, name)?;
         let index = set_up(name, requests).await?;
         // SAFETY: the `OwnedFd` owns the descriptor, and nothing closes or replaces it while the
         // `AsyncFd` has it: it is only lent out, as a shared reference.
@@ -145,18 +154,29 @@ impl Tap {
     }
 
     /// Waits for a frame that was sent to the tap and puts it into `buffer`, of
-    /// [`FRAME_BYTES_MAX`] bytes or the end of a long frame is lost; answers its length. May be
-    /// cancelled: no frame is lost then.
+    /// [`FRAME_BYTES_MAX`] bytes or the end of a long frame is lost; answers its length and what its
+    /// sender left to devices. May be cancelled: no frame is lost then.
     ///
     /// # Errors
     ///
     /// Those of read(2); EBADFD once the device is gone.
-    pub async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub async fn read(&self, buffer: &mut [u8]) -> io::Result<(usize, Offload)> {
+        let mut offload = Offload::NONE;
         loop {
             let mut ready = self.queue.readable().await?;
-            let read = |queue: &AsyncFd<OwnedFd>| Ok(nix::unistd::read(queue, buffer)?);
+            let read = |queue: &AsyncFd<OwnedFd>| {
+                let mut parts = [
+                    io::IoSliceMut::new(offload.as_mut_bytes()),
+                    io::IoSliceMut::new(buffer),
+                ];
+                Ok(nix::sys::uio::readv(queue, &mut parts)?)
+            };
             match ready.try_io(read) {
-                Ok(result) => return result,
+                Ok(result) => {
+                    let length = result?.checked_sub(Offload::BYTES);
+                    let length = length.ok_or(io::ErrorKind::UnexpectedEof)?;
+                    return Ok((length, offload));
+                }
                 Err(_would_block) => {}
             }
         }
@@ -169,11 +189,33 @@ impl Tap {
     /// Those of write(2): EINVAL for a frame shorter than an Ethernet header, EIO while the
     /// device is down, EBADFD once it is gone.
     pub async fn write(&self, frame: &[u8]) -> io::Result<()> {
+        self.write_parts(&Offload::NONE, frame, &[]).await
+    }
+
+    /// The same, of a header and a frame behind it whose sender has left something to devices.
+    ///
+    /// # Errors
+    ///
+    /// As for `write`; EINVAL too where the frame is not what the offload says.
+    pub async fn write_parts(
+        &self,
+        offload: &Offload,
+        header: &[u8],
+        frame: &[u8],
+    ) -> io::Result<()> {
+        let bytes = Offload::BYTES + header.len() + frame.len();
         loop {
             let mut ready = self.queue.writable().await?;
-            let write = |queue: &AsyncFd<OwnedFd>| Ok(nix::unistd::write(queue, frame)?);
+            let write = |queue: &AsyncFd<OwnedFd>| {
+                let parts = [
+                    io::IoSlice::new(offload.as_bytes()),
+                    io::IoSlice::new(header),
+                    io::IoSlice::new(frame),
+                ];
+                Ok(nix::sys::uio::writev(queue, &parts)?)
+            };
             match ready.try_io(write) {
-                Ok(Ok(written)) if written < frame.len() => {
+                Ok(Ok(written)) if written < bytes => {
                     return Err(io::ErrorKind::WriteZero.into());
                 }
                 Ok(result) => return result.map(|_| ()),
@@ -264,7 +306,7 @@ fn attach(name: &str) -> Result<File, TapError> {
     {
         *to = from.cast_signed();
     }
-    request.ifr_ifru.ifru_flags = TAP_WITHOUT_HEADER;
+    request.ifr_ifru.ifru_flags = TAP_WITH_OFFLOAD;
     // SAFETY: TUNSETIFF reads and writes one `ifreq`, which `request` is, and keeps no pointer to
     // it; the descriptor is open as long as `queue`.
     let result = unsafe { libc::ioctl(queue.as_raw_fd(), TUNSETIFF, &raw mut request) };
@@ -284,9 +326,22 @@ fn attach(name: &str) -> Result<File, TapError> {
     }
 }
 
-/// Ethernet frames, and nothing before them.
-#[expect(clippy::cast_possible_truncation, reason = "both are flags of 16 bits")]
-const TAP_WITHOUT_HEADER: i16 = (libc::IFF_TAP | libc::IFF_NO_PI) as i16;
+/// Ethernet frames, and before each what its sender left to devices.
+#[expect(clippy::cast_possible_truncation, reason = "all are flags of 16 bits")]
+const TAP_WITH_OFFLOAD: i16 = (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as i16;
+
+/// Has the kernel leave to us what goes on as it is.
+fn offer_offload(queue: &File, name: &str) -> Result<(), TapError> {
+    // SAFETY: TUNSETOFFLOAD takes an integer, not a pointer; the descriptor is open as long as
+    // `queue`.
+    let result = unsafe { libc::ioctl(queue.as_raw_fd(), TUNSETOFFLOAD, LEFT_TO_US) };
+    let failed = |error: nix::Error| TapError::Driver {
+        what: "offer offloads of",
+        name: name.to_owned(),
+        source: error.into(),
+    };
+    nix::Error::result(result).map(|_| ()).map_err(failed)
+}
 
 /// Has the device stay when the last descriptor of it is closed.
 fn persist(queue: &File, name: &str) -> Result<(), TapError> {

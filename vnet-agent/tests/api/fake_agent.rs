@@ -22,7 +22,7 @@ use vnet_agent::api::{
 };
 use vnet_agent::model::configuration::{Limits, Underlay, UnderlayMatch};
 use vnet_agent::model::{
-    Addresses, Configuration, Flooding, Link, Network, Rule, RuleOrigin, Target,
+    Addresses, Configuration, Flooding, Link, Network, Rule, RuleOrigin, Target, Transport,
 };
 use vnet_common::addr::{Cookie, Mac, NetworkId};
 use vnet_common::reason::Reason;
@@ -361,6 +361,7 @@ fn link_status() -> LinkStatus {
         id: 0,
         remote: [10, 0, 0, 2].into(),
         networks: vec!["blue".into()],
+        kind: Transport::Udp,
         plain: false,
         flood: Flooding::FromPorts,
         state: LinkState::Up,
@@ -377,6 +378,7 @@ fn link_status() -> LinkStatus {
         sent_bytes: 60,
         received_packets: 2,
         received_bytes: 120,
+        connection: None,
     }
 }
 
@@ -472,6 +474,7 @@ fn configuration() -> Configuration {
         underlay: Underlay {
             on: UnderlayMatch::Device("eth0".into()),
             udp_port: 6081,
+            tcp_port: 6081,
             door: vnet_agent::model::door::DoorChoice::Auto,
         },
         networks: vec![Network {
@@ -486,6 +489,8 @@ fn configuration() -> Configuration {
             cookie: Some(Cookie(1)),
             fallback: None,
             flood: Flooding::FromPorts,
+            kind: Transport::Udp,
+            listen_only: false,
         }],
         rules: vec![Rule {
             network: "blue".into(),

@@ -4,7 +4,7 @@ use vnet_agent::api::{
     Ask, Drop, FlowSort, Flows, FrameBytes, Interface, LinkStatus, Place, RefusalKind, RuleStatus,
     Stats, Status, TraceReport, TraceRequest,
 };
-use vnet_agent::model::{Configuration, Flooding, Link, Rule, RuleOrigin, Target};
+use vnet_agent::model::{Configuration, Flooding, Link, Rule, RuleOrigin, Target, Transport};
 use vnet_common::addr::Cookie;
 use vnet_common::rule::{Destination, Source};
 
@@ -55,6 +55,8 @@ async fn every_change_reaches_the_agent_as_what_it_means() {
         cookie: Some(Cookie(0x0123_4567_89ab_cdef)),
         fallback: None,
         flood: Flooding::FromPorts,
+        kind: Transport::Udp,
+        listen_only: false,
     };
     let plain = Link {
         cookie: None,

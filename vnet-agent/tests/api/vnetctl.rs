@@ -13,7 +13,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 use tokio::task::spawn_blocking;
 use vnet_agent::api::{Ask, FlowSort};
-use vnet_agent::model::{Flooding, Link, Rule, RuleOrigin, Target};
+use vnet_agent::model::{Flooding, Link, Rule, RuleOrigin, Target, Transport};
 use vnet_common::addr::Cookie;
 use vnet_common::rule::{Destination, Source};
 
@@ -202,6 +202,8 @@ async fn links_are_added_with_a_cookie_from_anywhere_and_deleted() {
         cookie: Some(Cookie(0x0123_4567_89ab_cdef)),
         fallback: None,
         flood: Flooding::FromPorts,
+        kind: Transport::Udp,
+        listen_only: false,
     };
     let add = "link add to-two --remote 10.0.0.2 --network blue,green";
     for secret in [

@@ -2,6 +2,7 @@
 
 use super::plain;
 use crate::addr::LinkId;
+use crate::wire::slow::Slow;
 
 /// Room for outer headers: Ethernet 14, IPv6 40, UDP 8, Geneve 8, option 20.
 pub const HEADER_ROOM: usize = 90;
@@ -42,6 +43,8 @@ impl LinkEntry {
     pub const PLAIN: u32 = 4;
     /// Every frame carries its send time.
     pub const STAMP: u32 = 8;
+    /// The agent carries it: frames go up to its tap, which is the device, without outer headers.
+    pub const AGENT: u32 = 16;
 
     /// A link that is not there.
     pub const NONE: Self = Self {
@@ -105,6 +108,10 @@ impl Sender {
     /// How many nanoseconds' worth may be used at once: fifty reports.
     pub const TELL_BURST_NS: u32 = 500_000_000;
 }
+
+/// The largest frame that the agent carries: with its header it just passes a tap of the largest
+/// MTU.
+pub const CARRIED_BYTES_MAX: u32 = 65_521 + 14 - Slow::BYTES as u32;
 
 /// The largest number of links that the tables may be made for.
 pub const LINKS_MAX: u32 = 4096;

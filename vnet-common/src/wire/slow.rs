@@ -54,6 +54,11 @@ impl Slow {
     /// To the agent: the beginning of a frame that was larger than its way carries.
     pub const TOO_BIG: u8 = 6;
 
+    /// To the agent: a frame to be carried over the link that is named.
+    pub const CARRY: u8 = 7;
+    /// From the agent: a frame that was carried here over the link that is named.
+    pub const ARRIVED: u8 = 8;
+
     /// A header for a frame that came from `origin`.
     #[inline(always)]
     pub const fn to_agent(kind: u8, hop_limit: u8, network: NetworkId, origin: Origin) -> Self {
@@ -84,6 +89,24 @@ impl Slow {
     /// A header for a frame, or a probe, that the agent sends over a link.
     pub const fn send(kind: u8, hop_limit: u8, network: NetworkId, link: LinkId) -> Self {
         Self::with(IPV4, kind, hop_limit, network, 0, link.0, 3)
+    }
+
+    /// A header for a frame that the agent is to carry over a link.
+    #[inline(always)]
+    pub const fn carry(hop_limit: u8, network: NetworkId, link: LinkId) -> Self {
+        Self::with(LOCAL, Self::CARRY, hop_limit, network, 0, link.0, 3)
+    }
+
+    /// A header for a frame that was carried here, with as many hops left as it came with. The
+    /// network's place in `NETWORKS` stands where other frames have the port.
+    pub const fn arrived(
+        hop_limit: u8,
+        network: NetworkId,
+        network_slot: u32,
+        link: LinkId,
+    ) -> Self {
+        let kind = Self::ARRIVED;
+        Self::with(IPV4, kind, hop_limit, network, network_slot, link.0, 2)
     }
 
     #[inline(always)]
@@ -137,6 +160,12 @@ impl Slow {
     #[inline(always)]
     pub const fn link(&self) -> LinkId {
         LinkId(u32::from_ne_bytes(self.link))
+    }
+
+    /// The network's place in `NETWORKS`, of a frame that was carried here.
+    #[inline(always)]
+    pub const fn network_slot(&self) -> u32 {
+        self.port().0
     }
 
     /// How many bytes behind an Ethernet header would have fitted; of a frame that was too big.

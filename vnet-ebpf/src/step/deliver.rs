@@ -1,6 +1,6 @@
 //! The last step: into a port, out over a link, or up to the agent.
 
-use vnet_common::addr::{LinkId, PortId};
+use vnet_common::addr::{LinkId, NetworkId, PortId};
 use vnet_common::reason::Reason;
 use vnet_common::table::action::{Action, Kind};
 use vnet_common::table::flow::Origin;
@@ -146,9 +146,18 @@ fn send<F: Frame, T: Tables>(
     if fit::packet_bytes(frame) > link.frame_bytes_max && !is_large_fine {
         return Err(Reason::TooBig);
     }
-    encap::encap(frame, tables, id, link, outside)?;
+    let device = link.device;
+    if link.flags & LinkEntry::AGENT == 0 {
+        encap::encap(frame, tables, id, link, outside)?;
+    } else {
+        let [a, b, c] = outside.network;
+        let network = NetworkId::new(u32::from_be_bytes([0, a, b, c]));
+        let network = network.ok_or(Reason::UnknownNetwork)?;
+        let header = Slow::carry(outside.hop_limit, network, id);
+        to_agent(frame, tables, &header)?;
+    }
     tables.count(link.ledger, |ledger| ledger.sent.add(bytes));
-    Ok(Outcome::new(Way::Forwarded, link.device))
+    Ok(Outcome::new(Way::Forwarded, device))
 }
 
 /// Up to the agent, within the port's budget.

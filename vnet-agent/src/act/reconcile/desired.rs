@@ -4,7 +4,7 @@
 //! the kernel holds now (for places in the tables only). Output: the image that should be, with
 //! what cannot be brought about and why. Pure: the same input gives the same output.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use vnet_common::addr::{LinkId, Mac, NetworkId, PortId};
@@ -48,6 +48,8 @@ pub struct Surroundings<'a> {
     pub answering: &'a BTreeMap<String, Option<bool>>,
     /// The doors of all devices.
     pub picks: &'a Picks,
+    /// The links that the agent carries and that have a connection now, by name.
+    pub carried: &'a BTreeSet<String>,
 }
 
 /// What should be.

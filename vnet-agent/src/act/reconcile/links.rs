@@ -11,6 +11,7 @@ use vnet_common::table::admission::AdmissionEntry;
 use vnet_common::table::link::LinkEntry;
 use vnet_common::wire::ethernet::Ethernet;
 
+use super::carried;
 use super::desired::{Desired, Fault, Networks, PathMtu, Surroundings, UnderlayEnd, Way, no_room};
 use super::header::{Endpoint, Path, link_entry, unresolved};
 use super::image::Image;
@@ -37,11 +38,24 @@ pub(super) fn links(
             .collect();
         let ids: Vec<NetworkId> = carried.iter().map(|(id, _)| *id).collect();
         let subject = format!("link {}", link.name);
-        let Some((id, ledger)) = slots.link(link.remote, &ids) else {
+        let place = match link.kind.is_carried() {
+            true => slots.carried(link.remote, &ids),
+            false => slots.link(link.remote, &ids),
+        };
+        let Some((id, ledger)) = place else {
             desired.faults.push(no_room(subject, "links"));
             continue;
         };
         desired.links.insert(link.name.clone(), id);
+        if link.kind.is_carried() {
+            let device = match given.carried.contains(&link.name) {
+                true => given.slow_path_device,
+                false => 0,
+            };
+            let entry = carried::entry(device, ledger, link.remote, &ids);
+            desired.image.links.insert(id.0, entry);
+            continue;
+        }
         for (network, network_slot) in carried {
             let admission = AdmissionEntry {
                 cookie: link.cookie.unwrap_or(Cookie::NONE),

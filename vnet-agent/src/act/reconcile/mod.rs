@@ -5,6 +5,7 @@
 //! is there and says which steps lead from one to the other, make before break; the runtime takes
 //! them. The same image twice gives no steps.
 
+pub mod carried;
 pub mod desired;
 pub mod header;
 pub mod image;

@@ -10,6 +10,7 @@ use vnet_common::addr::{LinkId, NetworkId};
 use vnet_common::table::admission::AdmissionKey;
 use vnet_common::table::ledger::Ledger;
 
+use super::carried;
 use super::image::Image;
 use crate::model::configuration::Limits;
 
@@ -63,13 +64,29 @@ impl<'a> Slots<'a> {
     /// all are taken. An address leads to one link per network, so one that it has now shows
     /// which link it is.
     pub fn link(&mut self, remote: IpAddr, networks: &[NetworkId]) -> Option<(LinkId, u32)> {
-        let known = networks
+        let admitted = networks
             .iter()
             .find_map(|&network| self.now.admissions.get(&admission_key(remote, network)))
-            .filter(|admission| self.now.links.contains_key(&admission.link.0))
-            .filter(|admission| !self.dealt.contains(&admission.link.0));
+            .map(|admission| (admission.link, admission.ledger));
+        self.deal(admitted)
+    }
+
+    /// The same for a link that the agent carries, for which nothing is admitted: its own entry says
+    /// whose it is.
+    pub fn carried(&mut self, remote: IpAddr, networks: &[NetworkId]) -> Option<(LinkId, u32)> {
+        let mut links = self.now.links.iter();
+        let known = links
+            .find(|(_, entry)| carried::is_of(entry, remote, networks))
+            .map(|(&id, entry)| (LinkId(id), entry.ledger));
+        self.deal(known)
+    }
+
+    fn deal(&mut self, known: Option<(LinkId, u32)>) -> Option<(LinkId, u32)> {
+        let known = known
+            .filter(|(id, _)| self.now.links.contains_key(&id.0))
+            .filter(|(id, _)| !self.dealt.contains(&id.0));
         let (id, ledger) = match known {
-            Some(admission) => (admission.link, admission.ledger),
+            Some(known) => known,
             None => {
                 let ledger = self.ledger(None)?;
                 (LinkId(take(&mut self.links, self.limits.links)?), ledger)

@@ -1,5 +1,6 @@
 //! Do the steps lead from what is to what is wanted, in an order that frames can live with?
 
+mod carried;
 mod cases;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,10 +8,11 @@ use std::net::IpAddr;
 
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
-use vnet_common::addr::{LinkId, Mac, NetworkId, PortId, Stations};
+use vnet_common::addr::{Cookie, LinkId, Mac, NetworkId, PortId, Stations};
 use vnet_common::reason::Reason;
 use vnet_common::rule::{Destination, Shape, Source};
 use vnet_common::table::action::{Action, Decision};
+use vnet_common::table::link::LinkEntry;
 use vnet_common::table::network::NetworkEntry;
 use vnet_common::table::rule::{Alternative, RuleEntry, RuleKey};
 use vnet_common::table::underlay::UnderlayEntry;
@@ -24,7 +26,9 @@ use crate::model::door::{Door, DoorChoice, Pick, Picks};
 use crate::model::host::{Abilities, Address, Device, DeviceKind, Host, Scope};
 use crate::model::next_hop::{NextHop, NoNextHop};
 use crate::model::sample::{GUEST_ONE, GUEST_TWO, network, port, some_link, some_target};
-use crate::model::{Addresses, Configuration, DeviceMatch, PortDevice, Rule, RuleOrigin};
+use crate::model::{
+    Addresses, Configuration, DeviceMatch, Link, PortDevice, Rule, RuleOrigin, Transport, sample,
+};
 
 const UNDERLAY: u32 = 2;
 const SLOW_PATH: u32 = 3;
@@ -120,6 +124,7 @@ fn some_configuration() -> impl Strategy<Value = Configuration> {
             underlay: Underlay {
                 on: UnderlayMatch::Device("eth0".into()),
                 udp_port: 6081,
+                tcp_port: 6081,
                 door,
             },
             networks: networks
@@ -231,6 +236,10 @@ fn wanted_while(
         })
         .collect();
     let picks = some_picks(configuration, host, &devices);
+    // In these tests the connection of one link is never there.
+    let links = configuration.links.iter();
+    let carried = links.map(|link| link.name.clone());
+    let carried = carried.filter(|name| name != "to-three").collect();
     let given = Surroundings {
         host,
         devices: &devices,
@@ -241,6 +250,7 @@ fn wanted_while(
         picks: &picks,
         path_mtus,
         answering,
+        carried: &carried,
     };
     desired(configuration, &given, now)
 }

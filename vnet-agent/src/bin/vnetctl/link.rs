@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, bail};
 use clap::{ArgGroup, Subcommand, ValueEnum};
 use vnet_agent::api::{Change, LinkStatus, NewLink};
-use vnet_agent::model::Flooding;
+use vnet_agent::model::{Flooding, Transport};
 use vnet_common::addr::Cookie;
 
 use crate::client::{Client, path};
@@ -78,6 +78,33 @@ pub struct Add {
     /// The link that its frames take while nobody answers at its other end.
     #[arg(long, value_name = "LINK")]
     fallback: Option<String>,
+    /// What its frames travel in; the same at both ends.
+    #[arg(long, value_enum, default_value = "udp")]
+    kind: Kind,
+    /// Never open the connection of a tcp or tls link from this end.
+    #[arg(long)]
+    listen_only: bool,
+}
+
+/// The words for [`Transport`].
+#[derive(Clone, Copy, ValueEnum)]
+enum Kind {
+    /// Geneve over UDP, in the kernel.
+    Udp,
+    /// A TCP connection between the agents: for networks that are trusted.
+    Tcp,
+    /// The same, encrypted.
+    Tls,
+}
+
+impl From<Kind> for Transport {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Udp => Self::Udp,
+            Kind::Tcp => Self::Tcp,
+            Kind::Tls => Self::Tls,
+        }
+    }
 }
 
 /// The words for [`Flooding`].
@@ -147,6 +174,8 @@ fn new_link(add: Add) -> anyhow::Result<NewLink> {
         plain,
         flood,
         fallback,
+        kind,
+        listen_only,
     } = add;
     let cookie = match cookie_file {
         Some(file) => Some(read_cookie(&file)?),
@@ -160,6 +189,8 @@ fn new_link(add: Add) -> anyhow::Result<NewLink> {
         plain,
         flood: flood.into(),
         fallback,
+        kind: kind.into(),
+        listen_only,
     })
 }
 
@@ -221,7 +252,7 @@ fn render(links: &[LinkStatus], now_unix_ms: Option<u64>, columns: Option<usize>
         ("SENT", Side::Right),
         ("RECEIVED", Side::Right),
         ("FLOOD", Side::Left),
-        ("", Side::Left),
+        ("KIND", Side::Left),
     ]);
     for link in links {
         table.row([
@@ -238,7 +269,7 @@ fn render(links: &[LinkStatus], now_unix_ms: Option<u64>, columns: Option<usize>
             if link.plain {
                 "plain".into()
             } else {
-                String::new()
+                link.kind.to_string()
             },
         ]);
     }
@@ -284,6 +315,7 @@ mod tests {
             id: 0,
             remote: "10.0.0.2".parse().unwrap(),
             networks: vec!["blue".into(), "green".into()],
+            kind: Transport::Udp,
             plain: false,
             flood: Flooding::FromPorts,
             state: LinkState::Up,
@@ -305,6 +337,7 @@ mod tests {
             sent_bytes: 1_234_567,
             received_packets: 1_234_567,
             received_bytes: 1,
+            connection: None,
         };
         let three = LinkStatus {
             name: "to-three".into(),
@@ -320,8 +353,8 @@ mod tests {
             ..two.clone()
         };
         let expected = "\
-NAME      REMOTE    NETWORKS    STATE       DEVICE  MTU          GUEST MTU    SENT  RECEIVED  FLOOD
-to-two    10.0.0.2  blue,green  up          eth0    1400 probed       1330  12,345     1.23M  from-ports
+NAME      REMOTE    NETWORKS    STATE       DEVICE  MTU          GUEST MTU    SENT  RECEIVED  FLOOD       KIND
+to-two    10.0.0.2  blue,green  up          eth0    1400 probed       1330  12,345     1.23M  from-ports  udp
 to-three  fd00::3   blue        unresolved                                  12,345     1.23M  never       plain
 to-two: 1400 of the 1500 bytes that could be sent arrive; so for 5 min
 to-three: no route to fd00::3

@@ -132,6 +132,8 @@ fn slow_path(agent: &AgentStats) -> String {
         flooded,
         copies,
         too_big_answered,
+        carried,
+        connections_refused,
         slow_path_dropped_by_reason: dropped,
         ..
     } = agent;
@@ -143,6 +145,16 @@ fn slow_path(agent: &AgentStats) -> String {
     );
     if *too_big_answered > 0 {
         text.push_str(&format!("; {} too big, answered", exact(*too_big_answered)));
+    }
+    if *carried > 0 {
+        text.push_str(&format!("; {} carried over links", exact(*carried)));
+    }
+    let refused: Vec<String> = connections_refused
+        .iter()
+        .map(|(why, count)| format!("{why} {}", exact(*count)))
+        .collect();
+    if !refused.is_empty() {
+        text.push_str(&format!("; connections refused: {}", refused.join(", ")));
     }
     let reasons: Vec<String> = dropped
         .iter()
@@ -200,6 +212,8 @@ mod tests {
                 flooded: 1_200,
                 copies: 2_400,
                 too_big_answered: 7,
+                carried: 0,
+                connections_refused: BTreeMap::new(),
                 too_big_unanswered: 1,
                 probes: 0,
                 probe_replies: 0,

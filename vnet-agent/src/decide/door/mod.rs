@@ -53,7 +53,9 @@ pub struct UnderlayFacts<'a> {
 }
 
 /// The doors of all devices.
-pub fn picks(underlay: Option<UnderlayFacts<'_>>, ports: &[PortFacts<'_>]) -> Picks {
+///
+/// Where the agent carries links (`carries`), its tap has frames that are to be segmented.
+pub fn picks(underlay: Option<UnderlayFacts<'_>>, ports: &[PortFacts<'_>], carries: bool) -> Picks {
     let mut picked = underlay.map(|facts| underlay_pick(&facts));
     let wire = picked.as_ref().map(|pick| pick.door);
     let mut port_picks: BTreeMap<u32, Pick> = ports
@@ -72,10 +74,11 @@ pub fn picks(underlay: Option<UnderlayFacts<'_>>, ports: &[PortFacts<'_>]) -> Pi
             port_picks.values_mut().for_each(|port| port.joins = false);
         }
     }
-    let all_xdp = port_picks
-        .values()
-        .chain(&picked)
-        .all(|pick| pick.door == Door::Xdp);
+    let all_xdp = !carries
+        && port_picks
+            .values()
+            .chain(&picked)
+            .all(|pick| pick.door == Door::Xdp);
     Picks {
         underlay: picked,
         ports: port_picks,

@@ -83,7 +83,7 @@ fn mix(bytes: u64) -> Mix {
 fn pick(facts: PortFacts<'_>) -> Pick {
     let card = device(2, DeviceKind::Hardware, PLAIN);
     let index = facts.device.index;
-    picks(Some(wire(&card)), &[facts])
+    picks(Some(wire(&card)), &[facts], false)
         .ports
         .remove(&index)
         .unwrap()
@@ -267,7 +267,7 @@ fn a_device_that_xdp_cannot_redirect_into_keeps_its_neighbours_at_tc() {
             .into_iter()
             .chain(neighbours.iter().copied())
             .collect();
-        picks(Some(wire(wire_device)), &ports).ports[&10].clone()
+        picks(Some(wire(wire_device)), &ports, false).ports[&10].clone()
     };
     assert_eq!(door(&card, &[]).door, Door::Xdp);
     for (pick, name) in [
@@ -296,7 +296,7 @@ fn frames_are_joined_for_guests_that_take_them_unless_they_get_small_ones() {
             choice,
             ..wire(&card)
         };
-        let picks = picks(Some(underlay), &[facts]);
+        let picks = picks(Some(underlay), &[facts], false);
         let port = picks.ports[&10].joins;
         assert_eq!(picks.underlay.unwrap().joins, port, "where one joins");
         port
@@ -331,17 +331,17 @@ fn joining_is_given_up_where_tc_fails_unless_there_is_no_other_way() {
         tc_fails: Some("it is taken"),
         ..wire(&card)
     };
-    let given_up = picks(Some(underlay), &[facts(&asks)]);
+    let given_up = picks(Some(underlay), &[facts(&asks)], false);
     let wire = given_up.underlay.unwrap();
     assert_eq!((wire.door, wire.joins), (Door::Xdp, false));
     assert!(wire.why.ends_with("tc fails: it is taken"), "{}", wire.why);
     assert!(!given_up.ports[&10].joins);
 
-    let needed = picks(Some(underlay), &[facts(&asks), facts(&veth)]);
+    let needed = picks(Some(underlay), &[facts(&asks), facts(&veth)], false);
     assert!(needed.underlay.unwrap().joins);
     assert!(needed.ports[&10].joins && needed.ports[&11].joins);
 
-    let unasked = picks(Some(underlay), &[]).underlay.unwrap();
+    let unasked = picks(Some(underlay), &[], false).underlay.unwrap();
     assert_eq!(unasked.why, "its driver runs XDP programs");
 }
 
@@ -385,7 +385,7 @@ fn the_underlay_and_the_agents_tap_have_doors_of_their_own() {
             xdp_fails: fails,
             tc_fails: None,
         };
-        let picks = picks(Some(underlay), &[facts(port)]);
+        let picks = picks(Some(underlay), &[facts(port)], false);
         let door = picks.underlay.unwrap().door;
         assert_eq!(
             (door, picks.agent),
@@ -393,5 +393,5 @@ fn the_underlay_and_the_agents_tap_have_doors_of_their_own() {
             "{choice} {device:?}"
         );
     }
-    assert_eq!(picks(None, &[]).underlay, None);
+    assert_eq!(picks(None, &[], false).underlay, None);
 }

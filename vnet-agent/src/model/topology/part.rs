@@ -26,12 +26,6 @@ pub enum PartError {
     NoAddress { host: String },
     #[error("no cookie has been dealt to {one:?} and {other:?}")]
     NoCookie { one: String, other: String },
-    #[error("the link between {one:?} and {other:?} is {kind}: agents carry udp and plain links")]
-    NotCarried {
-        kind: LinkKind,
-        one: String,
-        other: String,
-    },
 }
 
 impl Topology {
@@ -104,6 +98,13 @@ impl Topology {
             cookie: cookie(link.kind, &own.name, other, secrets)?,
             flood: link.flood,
             fallback: None,
+            kind: match link.kind {
+                LinkKind::Udp | LinkKind::Plain => model::Transport::Udp,
+                LinkKind::Tcp => model::Transport::Tcp,
+                LinkKind::Tls => model::Transport::Tls,
+            },
+            // The end that is written first opens it.
+            listen_only: link.kind.has_opener() && link.from != own.name,
         })
     }
 
@@ -134,8 +135,7 @@ fn cookie(
     let (one, other) = (own.to_owned(), other.to_owned());
     match kind {
         LinkKind::Plain => Ok(None),
-        LinkKind::Tcp | LinkKind::Tls => Err(PartError::NotCarried { kind, one, other }),
-        LinkKind::Udp => match secrets.between(&one, &other) {
+        LinkKind::Udp | LinkKind::Tcp | LinkKind::Tls => match secrets.between(&one, &other) {
             Some(cookie) => Ok(Some(cookie)),
             None => Err(PartError::NoCookie { one, other }),
         },
@@ -228,8 +228,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_said() {
+    fn the_end_that_is_written_first_opens_a_link() {
         let mut topology = three();
+        topology.links[1].kind = LinkKind::Tls;
+        let (from, to) = (topology.links[1].from.clone(), topology.links[1].to.clone());
+        let secrets = secrets(&topology);
+        let end = |host: &str, other: &str| {
+            let part = topology.part(host, 1, &secrets).unwrap();
+            let name = format!("to-{other}");
+            let found = part.links.into_iter().find(|link| link.name == name);
+            found.map(|link| (link.kind, link.listen_only))
+        };
+        assert_eq!(end(&from, &to), Some((model::Transport::Tls, false)));
+        assert_eq!(end(&to, &from), Some((model::Transport::Tls, true)));
+    }
+
+    #[test]
+    fn what_is_not_known_is_said() {
+        let topology = three();
         let secrets = secrets(&topology);
         let said = |topology: &Topology, host: &str, secrets: &Secrets| {
             topology.part(host, 1, secrets).unwrap_err().to_string()
@@ -243,9 +259,6 @@ mod tests {
             said(&topology, "one", &Secrets::default()),
             "no cookie has been dealt to \"one\" and \"proxy\""
         );
-        topology.links[1].kind = LinkKind::Tls;
-        let tls = topology.links[1].from.clone();
-        assert!(said(&topology, &tls, &secrets).contains("is tls: agents carry udp and plain"));
         let mut topology = three();
         for host in &mut topology.hosts {
             host.address = None;

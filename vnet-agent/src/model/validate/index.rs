@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use vnet_common::addr::{Mac, NetworkId};
+use vnet_common::addr::{Cookie, Mac, NetworkId};
 
 use crate::model::{Addresses, Configuration, DeviceMatch, Link, Port};
 
@@ -46,7 +46,8 @@ pub(in crate::model) struct Index<'a> {
     patterns: Vec<usize>,
     pub(super) addresses: BTreeMap<(&'a str, Mac), (usize, usize)>,
     pub(super) links: BTreeMap<&'a str, usize>,
-    pub(super) remotes: BTreeMap<(IpAddr, &'a str), usize>,
+    pub(super) remotes: BTreeMap<(IpAddr, &'a str, bool), usize>,
+    pub(super) cookies: BTreeMap<Cookie, usize>,
 }
 
 impl<'a> Index<'a> {
@@ -60,6 +61,7 @@ impl<'a> Index<'a> {
             addresses: BTreeMap::new(),
             links: BTreeMap::new(),
             remotes: BTreeMap::new(),
+            cookies: BTreeMap::new(),
         };
         for (place, network) in configuration.networks.iter().enumerate() {
             index.networks.entry(&network.name).or_insert(place);
@@ -80,7 +82,11 @@ impl<'a> Index<'a> {
         for (place, link) in configuration.links.iter().enumerate() {
             index.links.entry(&link.name).or_insert(place);
             for network in &link.networks {
-                index.remotes.entry((link.remote, network)).or_insert(place);
+                let key = (link.remote, network.as_str(), link.kind.is_carried());
+                index.remotes.entry(key).or_insert(place);
+            }
+            if let Some(cookie) = link.cookie.filter(|_| link.kind.is_carried()) {
+                index.cookies.entry(cookie).or_insert(place);
             }
         }
         index

@@ -31,6 +31,7 @@ pub(in crate::model) fn check_link(
     }
     check_remote(index.configuration, link.remote, at("remote"), found);
     check_fallback(index, at("fallback"), link, found);
+    check_carried(index, place, link, found);
     if link.networks.is_empty() {
         found.push(at("networks"), ConfigurationError::NoNetworks);
     }
@@ -44,7 +45,7 @@ pub(in crate::model) fn check_link(
                     network: network.clone(),
                 },
             );
-        } else if let Some(&first) = index.remotes.get(&(link.remote, network.as_str()))
+        } else if let Some(&first) = index.remotes.get(&remote(link, network))
             && first != place
         {
             found.push_pair(
@@ -79,6 +80,35 @@ fn check_fallback(index: &Index<'_>, at: Place, link: &Link, found: &mut Problem
             ConfigurationError::FallbackCarriesLess {
                 other: name.clone(),
                 network: network.clone(),
+            },
+        );
+    }
+}
+
+/// What only one link may lead to: the kernel and the agent tell theirs apart each for itself.
+fn remote<'a>(link: &Link, network: &'a str) -> (IpAddr, &'a str, bool) {
+    (link.remote, network, link.kind.is_carried())
+}
+
+/// What a link needs whose ends have to prove to each other which one it is.
+fn check_carried(index: &Index<'_>, place: usize, link: &Link, found: &mut Problems) {
+    if !link.kind.is_carried() {
+        return;
+    }
+    let at = |key| Place::new(Item::Link(place), key);
+    let Some(cookie) = link.cookie else {
+        let kind = link.kind;
+        found.push(at("kind"), ConfigurationError::CarriedPlain { kind });
+        return;
+    };
+    if let Some(&first) = index.cookies.get(&cookie)
+        && first != place
+    {
+        found.push_pair(
+            at("cookie"),
+            Place::new(Item::Link(first), "cookie"),
+            ConfigurationError::SharedCookie {
+                other: index.configuration.links[first].name.clone(),
             },
         );
     }

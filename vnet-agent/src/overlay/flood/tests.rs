@@ -6,7 +6,7 @@ use vnet_common::addr::{Cookie, NetworkId};
 use super::*;
 use crate::model::configuration::{Limits, Underlay, UnderlayMatch};
 use crate::model::door::DoorChoice;
-use crate::model::{Addresses, DeviceMatch, Link, Network, Port, RuleOrigin};
+use crate::model::{Addresses, DeviceMatch, Link, Network, Port, RuleOrigin, Transport};
 
 const GUEST_ONE: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const GUEST_TWO: Mac = Mac([2, 0, 0, 0, 0, 2]);
@@ -32,6 +32,8 @@ fn link(name: &str, host: u8, flood: Flooding) -> Link {
         cookie: Some(Cookie(1)),
         flood,
         fallback: None,
+        kind: Transport::Udp,
+        listen_only: false,
     }
 }
 
@@ -54,6 +56,7 @@ fn host_one(rules: Vec<Rule>) -> Configuration {
         underlay: Underlay {
             on: UnderlayMatch::Device("eth0".into()),
             udp_port: 6081,
+            tcp_port: 6081,
             door: DoorChoice::Auto,
         },
         networks: vec![

@@ -3,7 +3,10 @@
 //!
 //! [`dial`] is an agent's task and [`listen`] the proxy's; each has one more task a connection.
 //! Any of them may be aborted at any `await`: what must last is told to the agent's own task.
+//!
+//! [`carry`] has the connections that links' frames go over.
 
+pub mod carry;
 pub mod control_tls;
 pub mod dial;
 pub mod join;

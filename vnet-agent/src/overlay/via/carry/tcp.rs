@@ -1,0 +1,45 @@
+//! A connection over TCP: opened, or waited for.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+/// How many connections the kernel keeps until they are looked at.
+const BACKLOG: u32 = 128;
+
+fn socket(address: SocketAddr) -> io::Result<TcpSocket> {
+    match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }
+}
+
+/// Opens one, from this address where one is given. May be cancelled.
+///
+/// # Errors
+///
+/// Those of connect(2) and bind(2).
+pub async fn open(local: Option<IpAddr>, remote: SocketAddr) -> io::Result<TcpStream> {
+    let socket = socket(remote)?;
+    if let Some(local) = local {
+        socket.bind(SocketAddr::new(local, 0))?;
+    }
+    let stream = socket.connect(remote).await?;
+    // Frames are written many at a time; the last of them must not wait for an answer.
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Waits for others at this address.
+///
+/// # Errors
+///
+/// Those of bind(2) and listen(2).
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket(address)?;
+    // An agent that starts again finds connections of the one before that are about to end.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
