@@ -46,7 +46,7 @@ fn compiled(entries: &mut Entries, network: NetworkId, generation: u32, rules: &
 /// What became of a frame by the rules, as far as its bytes show it.
 fn decided(input: &[u8], ran: &Ran) -> Option<Shown> {
     match ran.verdict {
-        Verdict::Redirected(_) => shown(input, &ran.frame),
+        Verdict::Redirected(_) | Verdict::RedirectedOrBack => shown(input, &ran.frame),
         _ => None,
     }
 }
