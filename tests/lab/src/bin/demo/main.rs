@@ -24,6 +24,9 @@ const ADDRESS_TWO: &str = "10.9.0.2";
 /// The underlay's 1500 bytes less IPv4 20, UDP 8, Geneve 8 with option 20, Ethernet 14.
 const GUEST_MTU: u32 = 1430;
 const TRANSFER_BYTES: u64 = 32 << 20;
+/// Without control packets (Geneve's O bit): the probes by which links are watched, which tcpdump
+/// takes for something else.
+const GUESTS_PACKETS: &str = "udp port 6081 and udp[9] & 0x80 = 0";
 const PICTURE: &str = "
     guest-one 10.9.0.1                          guest-two 10.9.0.2
         | tap0                                      | tap0
@@ -149,7 +152,7 @@ impl Stage {
         narrator.seen("the guests are up, and each agent has taken its guest's tap in as a port");
         let capture = self
             .underlay
-            .capture_at(&self.one.uplink()?, "udp port 6081")?;
+            .capture_at(&self.one.uplink()?, GUESTS_PACKETS)?;
         let ping = self.ping(narrator)?;
         let recording = capture.stop()?;
         let rate = self.transfer(narrator)?;
@@ -300,7 +303,7 @@ fn show_outer_packets(narrator: &mut Narrator, recording: &Recording) -> Result<
     let options = options.join(" ");
     narrator.shown(
         "underlay",
-        "tcpdump -i port1 -w ping.pcap udp port 6081",
+        &format!("tcpdump -i port1 -w ping.pcap '{GUESTS_PACKETS}'"),
         "",
     );
     narrator.shown(
