@@ -152,6 +152,14 @@ impl Source {
     pub const fn address(self) -> Mac {
         named(self)
     }
+
+    /// The one address that it is about, where it is about one.
+    pub const fn exact(self) -> Option<Mac> {
+        match self {
+            Self::Is(mac) => Some(mac),
+            Self::Any | Self::Not(_) => None,
+        }
+    }
 }
 
 impl Destination {
@@ -160,6 +168,14 @@ impl Destination {
         match self {
             Self::None | Self::Any => Mac::ZERO,
             Self::Not(mac) | Self::Is(mac) => mac,
+        }
+    }
+
+    /// The one address that it is about, where it is about one.
+    pub const fn exact(self) -> Option<Mac> {
+        match self {
+            Self::Is(mac) => Some(mac),
+            Self::None | Self::Any | Self::Not(_) => None,
         }
     }
 }

@@ -124,14 +124,6 @@ impl Lan {
             ..
         } = rule;
         let strength = Shape::of(source, destination).strength();
-        let exact_source = match source {
-            Source::Is(mac) => Some(mac),
-            Source::Any | Source::Not(_) => None,
-        };
-        let exact_destination = match destination {
-            Destination::Is(mac) => Some(mac),
-            Destination::None | Destination::Any | Destination::Not(_) => None,
-        };
         let ranked = Ranked {
             strength,
             age,
@@ -140,7 +132,7 @@ impl Lan {
             to,
         };
         self.rules
-            .entry((exact_source, exact_destination))
+            .entry((source.exact(), destination.exact()))
             .or_default()
             .push(ranked);
     }

@@ -224,21 +224,13 @@ impl Rule {
     /// Age decides between rules of equal strength that are about one frame. Without `not` there
     /// are none: two of a shape name different addresses.
     fn rank(&self) -> (&str, &str, Reverse<Shape>, Mac, Mac) {
-        let exact_source = match self.source {
-            Source::Is(mac) => mac,
-            Source::Any | Source::Not(_) => Mac::ZERO,
-        };
-        let exact_destination = match self.destination {
-            Destination::Is(mac) => mac,
-            _ => Mac::ZERO,
-        };
         let shape = Shape::of(self.source, self.destination);
         (
             &self.host,
             &self.network,
             Reverse(shape),
-            exact_destination,
-            exact_source,
+            self.destination.exact().unwrap_or(Mac::ZERO),
+            self.source.exact().unwrap_or(Mac::ZERO),
         )
     }
 }

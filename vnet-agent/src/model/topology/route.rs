@@ -300,20 +300,12 @@ impl<'a> Router<'a> {
 impl<'a> Table<'a> {
     fn add(&mut self, age: usize, decider: DeciderRef<'a>) {
         let (source, destination) = decider.sides();
-        let exact_source = match source {
-            Source::Is(mac) => Some(mac),
-            Source::Any | Source::Not(_) => None,
-        };
-        let exact_destination = match destination {
-            Destination::Is(mac) => Some(mac),
-            Destination::None | Destination::Any | Destination::Not(_) => None,
-        };
         let ranked = Ranked {
             strength: Shape::of(source, destination),
             age,
             decider,
         };
-        let key = (exact_source, exact_destination);
+        let key = (source.exact(), destination.exact());
         self.rules.entry(key).or_default().push(ranked);
     }
 
