@@ -31,4 +31,15 @@ impl Probe {
     pub const REQUEST: u8 = 1;
     /// The answer.
     pub const REPLY: u8 = 2;
+
+    /// A request with this number, sent at this time of the sender's clock.
+    pub const fn request(sequence: u32, sent_ns: u64) -> Self {
+        Self {
+            kind: Self::REQUEST,
+            _pad: [0; 3],
+            sequence: sequence.to_be_bytes(),
+            sent_ns: sent_ns.to_be_bytes(),
+            answered_ns: [0; 8],
+        }
+    }
 }

@@ -213,13 +213,7 @@ impl Watching {
                 continue;
             };
             let Watched { id, network, .. } = line.watched;
-            let request = Probe {
-                kind: Probe::REQUEST,
-                _pad: [0; 3],
-                sequence: sequence.to_be_bytes(),
-                sent_ns: sent_ns.to_be_bytes(),
-                answered_ns: [0; 8],
-            };
+            let request = Probe::request(sequence, sent_ns);
             self.packet.clear();
             let header = Slow::send(Slow::PROBE, HOP_LIMIT, network, id);
             self.packet.extend_from_slice(header.as_bytes());

@@ -177,13 +177,7 @@ impl Line {
             outer_bytes,
             ..
         } = self.asked;
-        let request = Probe {
-            kind: Probe::REQUEST,
-            _pad: [0; 3],
-            sequence: probe.sequence.to_be_bytes(),
-            sent_ns: sent_ns.to_be_bytes(),
-            answered_ns: [0; 8],
-        };
+        let request = Probe::request(probe.sequence, sent_ns);
         packet.clear();
         packet.extend_from_slice(Slow::send(Slow::PROBE, HOP_LIMIT, network, id).as_bytes());
         packet.extend_from_slice(request.as_bytes());
