@@ -6,7 +6,8 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 
 use super::*;
-use crate::overlay::message::Introduction;
+use crate::model::part::Part;
+use crate::overlay::message::{Hello, Introduction, ToAgent, ToProxy, VERSION};
 
 const MS: Duration = Duration::from_millis(1);
 
