@@ -11,35 +11,16 @@ use std::ops::Range;
 use vnet_common::addr::NetworkId;
 use vnet_common::rule::{Destination, Source};
 
+mod wish;
+
+use wish::{EXAMPLES, Shape, Wish, wish};
+
 use super::fault::{Faults, Finding, Text};
 use crate::model::configuration::UDP_PORT_DEFAULT;
 use crate::model::suggest::suggestion;
 use crate::model::topology::{
     Flooding, Host, Link, LinkKind, Network, Role, Rule, Target, Topology,
 };
-
-/// Which links a set of machines has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shape {
-    Star,
-    Ring,
-    Mesh,
-    Tree { fanout: usize },
-    Bus,
-}
-
-/// A word of the line, and where it stands.
-type Word<'l> = (&'l str, Range<usize>);
-
-/// The shape and the names, as they are written.
-struct Wish<'l> {
-    shape: Shape,
-    names: Vec<Word<'l>>,
-    whole: Range<usize>,
-}
-
-/// How many machines one line may name.
-const NAMES_MAX: usize = 1000;
 
 /// The topology that a line asks for.
 ///
@@ -68,110 +49,11 @@ pub fn plan(line: &str, base: &Topology) -> Result<Topology, Faults> {
             middle.role = Role::Proxy;
         }
     }
-    lay(&mut topology, &edges(wish.shape, &hosts));
+    let openers = openers(&wish, &topology).map_err(refuse)?;
+    lay(&mut topology, &edges(wish.shape, &hosts), &openers);
     spread(&mut topology);
     forward(&mut topology);
     Ok(topology.normal())
-}
-
-const SHAPES: [&str; 6] = ["star", "ring", "mesh", "all-to-all", "tree", "bus"];
-const EXAMPLES: &str = "write such as: star around proxy of a, b; ring of a, b, c; full mesh over a, b, c; \
-     tree of a, b, c fanout 2; bus of a, b, c";
-
-fn wish(line: &str) -> Result<Wish<'_>, Finding> {
-    let words = words(line);
-    let mut waiting = words.into_iter().peekable();
-    waiting.next_if(|(word, _)| *word == "full");
-    let Some((word, span)) = waiting.next() else {
-        return Err(Finding::new(0..0, "nothing is wanted", EXAMPLES));
-    };
-    let mut shape = match word {
-        "star" => Shape::Star,
-        "ring" => Shape::Ring,
-        "mesh" | "all-to-all" => Shape::Mesh,
-        "tree" => Shape::Tree { fanout: 2 },
-        "bus" => Shape::Bus,
-        other => {
-            let meant = suggestion(other, SHAPES).map(|meant| format!("did you mean {meant}?"));
-            let message = format!("{other:?} is no shape");
-            return Err(Finding::new(
-                span,
-                message,
-                meant.unwrap_or(EXAMPLES.to_owned()),
-            ));
-        }
-    };
-    let mut names: Vec<Word<'_>> = Vec::new();
-    while let Some((word, span)) = waiting.next() {
-        match word {
-            "of" | "over" | "around" | "and" => {}
-            "fanout" => {
-                let number = waiting.next();
-                let many = number.as_ref().and_then(|(number, _)| number.parse().ok());
-                match (many, shape) {
-                    (Some(fanout @ 1..), Shape::Tree { .. }) => shape = Shape::Tree { fanout },
-                    (_, Shape::Tree { .. }) => {
-                        let at = number.map_or(span, |(_, span)| span);
-                        let cure = "write how many branches each machine has: fanout 2";
-                        return Err(Finding::new(at, "this is no fanout", cure));
-                    }
-                    _ => {
-                        let message = format!("a {} has no fanout", shape.word());
-                        return Err(Finding::new(span, message, "take it out"));
-                    }
-                }
-            }
-            name => names.push((name, span)),
-        }
-    }
-    let whole = 0..line.len();
-    enough(shape, &names, &whole)?;
-    Ok(Wish {
-        shape,
-        names,
-        whole,
-    })
-}
-
-fn words(line: &str) -> Vec<Word<'_>> {
-    let is_between = |c: char| c.is_whitespace() || c == ',';
-    let mut words = Vec::new();
-    let mut start = 0_usize;
-    for word in line.split(is_between) {
-        if !word.is_empty() {
-            words.push((word, start..start.saturating_add(word.len())));
-        }
-        // What separates words is one character, which may have several bytes.
-        let end = start.saturating_add(word.len());
-        let rest = line.get(end..).unwrap_or_default();
-        start = end.saturating_add(rest.chars().next().map_or(0, char::len_utf8));
-    }
-    words
-}
-
-fn enough(shape: Shape, names: &[Word<'_>], whole: &Range<usize>) -> Result<(), Finding> {
-    let least = match shape {
-        Shape::Star => 1,
-        Shape::Ring => 3,
-        Shape::Mesh | Shape::Tree { .. } | Shape::Bus => 2,
-    };
-    if names.len() < least {
-        let message = format!("a {} takes at least {least} names", shape.word());
-        return Err(Finding::new(whole.clone(), message, EXAMPLES));
-    }
-    if names.len() > NAMES_MAX {
-        let message = format!("{} names are too many", names.len());
-        let cure = format!("name at most {NAMES_MAX}");
-        return Err(Finding::new(whole.clone(), message, cure));
-    }
-    let mut seen = BTreeSet::new();
-    for (name, span) in names {
-        if !seen.insert(name) {
-            let message = format!("{name} is named twice");
-            return Err(Finding::new(span.clone(), message, "name it once"));
-        }
-    }
-    Ok(())
 }
 
 /// The hosts that are meant, in order: by their own names or by those of VMs on them. Where there
@@ -183,13 +65,7 @@ fn hosts(wish: &Wish<'_>, topology: &mut Topology) -> Result<Vec<String>, Findin
         if is_new {
             made(name, span, topology)?;
         }
-        let vm = topology.vms.iter().find(|vm| vm.name == *name);
-        let host = match topology.host(name) {
-            Some(host) => host.name.clone(),
-            None => vm
-                .map(|vm| vm.host.clone())
-                .ok_or_else(|| unknown(name, span, topology))?,
-        };
+        let host = meant(name, span, topology)?;
         if topology
             .host(&host)
             .is_some_and(|h| h.role == Role::Foreign)
@@ -214,6 +90,21 @@ fn hosts(wish: &Wish<'_>, topology: &mut Topology) -> Result<Vec<String>, Findin
         return Err(Finding::new(wish.whole.clone(), message, EXAMPLES));
     }
     Ok(hosts)
+}
+
+/// The host of this name, or the one that a VM of this name is on.
+fn meant(name: &str, span: &Range<usize>, topology: &Topology) -> Result<String, Finding> {
+    let vm = || topology.vms.iter().find(|vm| vm.name == name);
+    let host = topology.host(name).map(|host| host.name.clone());
+    host.or_else(|| vm().map(|vm| vm.host.clone()))
+        .ok_or_else(|| unknown(name, span, topology))
+}
+
+/// Who opens connections of which kind; the first that is named where both ends could.
+fn openers(wish: &Wish<'_>, topology: &Topology) -> Result<Vec<(LinkKind, String)>, Finding> {
+    let openers = wish.openers.iter();
+    let opener = openers.map(|(kind, (name, span))| Ok((*kind, meant(name, span, topology)?)));
+    opener.collect()
 }
 
 fn made(name: &str, span: &Range<usize>, topology: &mut Topology) -> Result<(), Finding> {
@@ -248,18 +139,6 @@ fn unknown(name: &str, span: &Range<usize>, topology: &Topology) -> Finding {
     Finding::new(span.clone(), message, cure)
 }
 
-impl Shape {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Star => "star",
-            Self::Ring => "ring",
-            Self::Mesh => "mesh",
-            Self::Tree { .. } => "tree",
-            Self::Bus => "bus",
-        }
-    }
-}
-
 /// The links of a shape, as pairs of hosts.
 fn edges(shape: Shape, hosts: &[String]) -> Vec<(&str, &str)> {
     let pair = |(one, other): (&'_ usize, &'_ usize)| {
@@ -285,8 +164,8 @@ fn edges(shape: Shape, hosts: &[String]) -> Vec<(&str, &str)> {
 }
 
 /// Puts the links in place of the old ones. The star around a proxy and links to foreign machines
-/// stay.
-fn lay(topology: &mut Topology, edges: &[(&str, &str)]) {
+/// stay; what joins two machines already stays of its kind, unless it is said who opens it.
+fn lay(topology: &mut Topology, edges: &[(&str, &str)], openers: &[(LinkKind, String)]) {
     let special: BTreeSet<String> = topology
         .hosts
         .iter()
@@ -294,20 +173,28 @@ fn lay(topology: &mut Topology, edges: &[(&str, &str)]) {
         .map(|host| host.name.clone())
         .collect();
     let is_special = |link: &Link| special.contains(&link.from) || special.contains(&link.to);
-    topology.links.retain(is_special);
+    let links = std::mem::take(&mut topology.links).into_iter();
+    let (stay, old): (Vec<_>, Vec<_>) = links.partition(is_special);
+    topology.links = stay;
     let networks: Vec<String> = topology.networks.iter().map(|n| n.name.clone()).collect();
-    for (from, to) in edges {
-        if topology
-            .links
-            .iter()
-            .any(|link| link.other(from) == Some(to))
-        {
+    let joins = |link: &&Link, from: &str, to: &str| link.other(from) == Some(to);
+    for &(from, to) in edges {
+        if topology.links.iter().any(|link| joins(&link, from, to)) {
             continue;
         }
+        let opener = openers
+            .iter()
+            .find(|(_, name)| [from, to].contains(&name.as_str()));
+        let (kind, from, to) = match (opener, old.iter().find(|link| joins(link, from, to))) {
+            (Some((kind, name)), _) if name == to => (*kind, to, from),
+            (Some((kind, _)), _) => (*kind, from, to),
+            (None, Some(old)) => (old.kind, old.from.as_str(), old.to.as_str()),
+            (None, None) => (LinkKind::Udp, from, to),
+        };
         topology.links.push(Link {
-            kind: LinkKind::Udp,
-            from: (*from).to_owned(),
-            to: (*to).to_owned(),
+            kind,
+            from: from.to_owned(),
+            to: to.to_owned(),
             networks: networks.clone(),
             flood: Flooding::Never,
         });

@@ -150,11 +150,13 @@ pub struct Route {
 #[derive(clap::Args)]
 #[command(after_help = "\
 Shapes: star, ring, mesh, tree, bus. Names are machines, or VMs of the text that --on names;
-its star around a proxy stays. Every VM gets the shortest way to every other.
+its star around a proxy stays. Every VM gets the shortest way to every other. Links are of kind UDP, or
+what they are in that text, except those of machines that are said to open TLS (or TCP) connections.
 
 Examples:
   vnetctl topology plan \"star around proxy of one, two, three\" --vm vm1@one --vm vm2@two
   vnetctl topology plan \"ring of vm1, vm2, vm3\" --on lan.vnet
+  vnetctl topology plan \"ring of one, two, three, tls from three\" --on lan.vnet
   vnetctl topology plan \"tree of a b c d e fanout 2\"")]
 pub struct Plan {
     /// What is wanted.

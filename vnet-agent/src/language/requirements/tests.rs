@@ -61,6 +61,21 @@ fn what_the_overlay_has_besides_stays() {
 }
 
 #[test]
+fn who_is_behind_a_firewall_opens_connections() {
+    let kinds = |topology: &Topology| -> Vec<String> {
+        let line = |link: &Link| format!("{} {}-{}", link.kind, link.from, link.to);
+        topology.links.iter().map(line).collect()
+    };
+    let ring = planned("ring of a, b, c, tls from a");
+    assert_eq!(kinds(&ring), ["tls a-b", "tls a-c", "udp b-c"]);
+    let other = planned("ring of a, b, c, tls from c");
+    assert_eq!(kinds(&other), ["udp a-b", "tls c-a", "tls c-b"]);
+    // Of what kind it is belongs to two machines, not to a shape.
+    let bus = plan("bus of b, a, c", &ring).unwrap();
+    assert_eq!(kinds(&bus), ["tls a-b", "tls a-c"]);
+}
+
+#[test]
 fn a_line_that_makes_no_sense_is_shown() {
     let said = |line: &str, base: &Topology| {
         let fault = plan(line, base).unwrap_err().faults.remove(0);
@@ -77,6 +92,12 @@ fn a_line_that_makes_no_sense_is_shown() {
         "12 a is named twice; name it once"
     );
     assert!(said("tree of a b fanout many", &none).starts_with("20 this is no fanout"));
+    assert!(said("bus of a b tls", &none).starts_with("1 nobody opens the connections"));
+    let nobody = said("bus of a b, tls from d", &none);
+    assert_eq!(
+        nobody,
+        "22 there is no host or VM \"d\"; did you mean a?"
+    );
     assert!(said("ring of a b c fanout 2", &none).starts_with("15 a ring has no fanout"));
     assert!(said("", &none).starts_with("1 nothing is wanted"));
     assert!(said("bus of a b!", &none).starts_with("10 the host name \"b!\" has the character"));
