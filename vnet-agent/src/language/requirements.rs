@@ -256,7 +256,8 @@ fn spread(topology: &mut Topology) {
     }
 }
 
-/// Rules for the shortest way from every host to every VM, and for frames to everybody.
+/// Rules for the shortest way from every host to every VM, for machines of the user's LAN, and for
+/// frames to everybody.
 fn forward(topology: &mut Topology) {
     let stays = |rule: &Rule| match &rule.to {
         Target::Interface(_) | Target::Drop => true,
@@ -282,6 +283,23 @@ fn forward(topology: &mut Topology) {
                 network: vm.network.clone(),
                 source: Source::Any,
                 destination: Destination::Is(vm.mac),
+                to: Target::Edge(next.to_owned()),
+            });
+        }
+    }
+    // Who is known to nobody may be on the user's LAN, which the proxy is on: sent there it is not
+    // copied to everybody.
+    let proxy = topology.proxy().map(|host| host.name.as_str());
+    let to_proxy = proxy.map(|proxy| ways(proxy, &graph)).unwrap_or_default();
+    for (host, next) in to_proxy {
+        let mut links = topology.links.iter();
+        let link = links.find(|link| link.other(host) == Some(next));
+        for network in link.into_iter().flat_map(|link| &link.networks) {
+            made.push(Rule {
+                host: host.to_owned(),
+                network: network.clone(),
+                source: Source::Any,
+                destination: Destination::Any,
                 to: Target::Edge(next.to_owned()),
             });
         }

@@ -76,6 +76,21 @@ fn who_is_behind_a_firewall_opens_connections() {
 }
 
 #[test]
+fn machines_of_the_users_lan_are_not_called_by_everybody() {
+    let after = plan("ring of one, two, three", &three()).unwrap();
+    let router = Router::new(&after);
+    let on_the_lan = Mac([2, 0, 0, 0, 0, 9]);
+    for vm in &after.vms {
+        let hops = router.from_vm(vm, on_the_lan);
+        let fates = hops.first().map(|hop| hop.fates.as_slice());
+        assert!(
+            matches!(fates, Some([Fate::Edge { host, .. }]) if host == "proxy"),
+            "{hops:?}"
+        );
+    }
+}
+
+#[test]
 fn a_line_that_makes_no_sense_is_shown() {
     let said = |line: &str, base: &Topology| {
         let fault = plan(line, base).unwrap_err().faults.remove(0);
@@ -94,10 +109,7 @@ fn a_line_that_makes_no_sense_is_shown() {
     assert!(said("tree of a b fanout many", &none).starts_with("20 this is no fanout"));
     assert!(said("bus of a b tls", &none).starts_with("1 nobody opens the connections"));
     let nobody = said("bus of a b, tls from d", &none);
-    assert_eq!(
-        nobody,
-        "22 there is no host or VM \"d\"; did you mean a?"
-    );
+    assert_eq!(nobody, "22 there is no host or VM \"d\"; did you mean a?");
     assert!(said("ring of a b c fanout 2", &none).starts_with("15 a ring has no fanout"));
     assert!(said("", &none).starts_with("1 nothing is wanted"));
     assert!(said("bus of a b!", &none).starts_with("10 the host name \"b!\" has the character"));
