@@ -9,6 +9,7 @@ pub mod diff;
 pub mod door;
 mod edit;
 mod effective;
+pub(crate) mod excerpt;
 pub mod host;
 pub mod link;
 pub mod mtu;

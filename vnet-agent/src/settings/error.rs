@@ -8,6 +8,9 @@ use std::ops::Range;
 
 use serde::Serialize;
 
+use crate::model::excerpt::Shown;
+pub(super) use crate::model::excerpt::Text;
+
 /// Something wrong in a stretch of the text.
 #[derive(Clone, Debug)]
 pub(super) struct Finding {
@@ -51,63 +54,6 @@ fn syntax_cure(message: &str) -> &'static str {
         "write key = value, or [section]"
     } else {
         "see https://toml.io for the notation"
-    }
-}
-
-/// A text, and where its lines begin.
-pub(super) struct Text<'t> {
-    text: &'t str,
-    starts: Vec<usize>,
-}
-
-impl<'t> Text<'t> {
-    pub(super) fn new(text: &'t str) -> Self {
-        let after_newlines = text.match_indices('\n').map(|(place, _)| place + 1);
-        Self {
-            text,
-            starts: std::iter::once(0).chain(after_newlines).collect(),
-        }
-    }
-
-    pub(super) const fn length(&self) -> usize {
-        self.text.len()
-    }
-
-    /// The number of the line that a byte is in, from 0.
-    fn line_of(&self, offset: usize) -> usize {
-        self.starts
-            .partition_point(|&start| start <= offset)
-            .saturating_sub(1)
-    }
-
-    /// A line without its end.
-    fn line(&self, number: usize) -> &'t str {
-        let start = self.starts.get(number).copied().unwrap_or(self.text.len());
-        let end = self
-            .starts
-            .get(number + 1)
-            .copied()
-            .unwrap_or(self.text.len());
-        self.text
-            .get(start..end)
-            .unwrap_or("")
-            .trim_end_matches(['\n', '\r'])
-    }
-
-    /// Line (from 0) of a byte, and how many characters stand before it there.
-    fn position(&self, offset: usize) -> (usize, usize) {
-        let number = self.line_of(offset);
-        let start = self.starts.get(number).copied().unwrap_or(0);
-        let before = self
-            .text
-            .as_bytes()
-            .get(start..offset.min(self.text.len()))
-            .unwrap_or(&[]);
-        // A span may begin inside of a character; count those that have begun.
-        (
-            number,
-            before.iter().filter(|&&byte| byte & 0xc0 != 0x80).count(),
-        )
     }
 }
 
@@ -165,50 +111,20 @@ impl SettingsErrors {
     }
 }
 
-/// How many characters of a line are shown.
-const SHOWN_CHARS: usize = 120;
-/// How many of them stand before the mistake, where the line is longer.
-const SHOWN_BEFORE: usize = 40;
-
 impl SettingsError {
     fn new(text: &Text<'_>, finding: Finding) -> Self {
-        let (line, before) = text.position(finding.span.start);
-        let (last_line, end) = text.position(finding.span.end);
-        let whole: Vec<char> = masked(text.line(line)).chars().map(printable).collect();
-        let end = if last_line == line { end } else { whole.len() };
-
-        let first = if whole.len() <= SHOWN_CHARS {
-            0
-        } else {
-            before.saturating_sub(SHOWN_BEFORE)
-        };
-        let shown: String = whole.iter().skip(first).take(SHOWN_CHARS).collect();
-        let start = before.saturating_sub(first);
-        let most = shown.chars().count().max(start + 1);
-        let marked = start..end.saturating_sub(first).clamp(start + 1, most);
+        let excerpt = text.excerpt(&finding.span, masked);
+        let earlier = finding.earlier.map(|span| span.start);
         Self {
-            line: line + 1,
-            column: before + 1,
+            line: excerpt.line,
+            column: excerpt.column,
             key: finding.key,
             message: without_long_digits(&finding.message),
             cure: without_long_digits(&finding.cure),
-            other_line: finding
-                .earlier
-                .map(|span| text.line_of(span.start) + 1)
-                .filter(|&other| other != line + 1),
-            text: shown,
-            marked,
+            other_line: earlier.and_then(|start| text.other_line(excerpt.line, start)),
+            text: excerpt.text,
+            marked: excerpt.marked,
         }
-    }
-}
-
-/// Tabs become spaces, so that the marks stand below what they mark; what could command a
-/// terminal becomes visible.
-fn printable(c: char) -> char {
-    match c {
-        '\t' => ' ',
-        c if c.is_control() => char::REPLACEMENT_CHARACTER,
-        c => c,
     }
 }
 
@@ -289,31 +205,18 @@ impl fmt::Display for SettingsErrors {
 
 impl SettingsError {
     fn show(&self, file: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            line,
-            column,
-            key,
-            message,
-            cure,
-            other_line,
-            text,
-            marked,
-        } = self;
-        let number = line.to_string();
-        let margin = " ".repeat(number.len());
-        let colon = if key.is_empty() { "" } else { ": " };
-        writeln!(f, "{file}:{line}:{column}: {key}{colon}{message}")?;
-        writeln!(f, "{margin} |")?;
-        writeln!(f, "{}", format!("{number} | {text}").trim_end())?;
-        let (blank, marks) = (" ".repeat(marked.start), "^".repeat(marked.len()));
-        write!(f, "{margin} | {blank}{marks}")?;
-        if let Some(other) = other_line {
-            write!(f, "\n{margin} = compare line {other}")?;
-        }
-        if !cure.is_empty() {
-            write!(f, "\n{margin} = {cure}")?;
-        }
-        Ok(())
+        let colon = if self.key.is_empty() { "" } else { ": " };
+        let shown = Shown {
+            file,
+            line: self.line,
+            column: self.column,
+            message: &format_args!("{}{colon}{}", self.key, self.message),
+            text: &self.text,
+            marked: &self.marked,
+            other_line: self.other_line,
+            cure: &self.cure,
+        };
+        write!(f, "{shown}")
     }
 }
 

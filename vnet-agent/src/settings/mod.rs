@@ -52,7 +52,7 @@ impl Settings {
         if !broken.is_empty() {
             let findings = broken
                 .iter()
-                .map(|error| Finding::syntax(error, text.length()));
+                .map(|error| Finding::syntax(error, text.text().len()));
             return Err(SettingsErrors::new(file_name, &text, findings.collect()));
         }
         let mut reader = Reader::default();
