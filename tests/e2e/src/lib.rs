@@ -21,3 +21,4 @@ pub mod signal;
 pub mod stage;
 pub mod stranger;
 pub mod stream;
+pub mod transfer;

@@ -3,14 +3,13 @@
 //! Two namespaces as guests on two hosts, offloads on. They speak TCP over IPv4 and IPv6, and once
 //! more inside of a VXLAN tunnel of their own, whose frames are tunnels in a tunnel.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::thread;
+use std::net::UdpSocket;
 
 use anyhow::{Context, Result, ensure};
 use e2e::frame::guest;
 use e2e::settings::Settings;
 use e2e::stage::{DEVICE, Family, address, link_to, name};
+use e2e::transfer::transfer;
 use e2e::{ask, books};
 use lab::{Agent, Host, LIMIT, Lab, NamespaceGuest, Station, UnderlaySettings};
 
@@ -18,7 +17,7 @@ use crate::places::Setup;
 
 const PORT: &str = "veth1";
 /// Some rounds through a window, and thousands of frames.
-const STREAM_BYTES: usize = 4 << 20;
+const STREAM_BYTES: u32 = 4 << 20;
 
 /// A way for a connection from guest one to guest two.
 const ADDRESSES: [(&str, &str); 3] = [
@@ -75,7 +74,7 @@ pub fn run(lab: &Lab, setup: &Setup) -> Result<()> {
         unreachable!("two sites")
     };
     for (name, address) in ADDRESSES {
-        connect(&one.guest, &two.guest, address)
+        transfer(&one.guest, &two.guest, address, STREAM_BYTES)
             .with_context(|| format!("{name}/remote/{}", setup.doors.name))?;
     }
     for (own, other) in [
@@ -157,40 +156,4 @@ fn short_datagrams(
         );
     }
     Ok(())
-}
-
-/// Sends a stream from one guest to the other, which says how much came and that it is right.
-fn connect(from: &NamespaceGuest, to: &NamespaceGuest, address: &str) -> Result<()> {
-    let listener = to.inside(|| TcpListener::bind(address))??;
-    let data: Vec<u8> = (0..STREAM_BYTES).map(|at| (at * 31 % 251) as u8).collect();
-    thread::scope(|scope| {
-        let receiver = scope.spawn(|| -> Result<Vec<u8>> {
-            listener.set_nonblocking(true)?;
-            let accept = || Ok(listener.accept().ok());
-            let (mut stream, _) = lab::try_eventually("a connection comes", accept)?;
-            stream.set_nonblocking(false)?;
-            stream.set_read_timeout(Some(LIMIT))?;
-            let mut received = Vec::new();
-            stream.read_to_end(&mut received)?;
-            Ok(received)
-        });
-        let sent = from.inside(|| -> Result<()> {
-            let address = address.parse()?;
-            // A guest that asked for its neighbour before there was a link has given it up for now.
-            let connect = || Ok(TcpStream::connect_timeout(&address, LIMIT).ok());
-            let mut stream = lab::try_eventually("the other guest is reached", connect)?;
-            stream.set_write_timeout(Some(LIMIT))?;
-            stream.write_all(&data)?;
-            Ok(())
-        })?;
-        sent.context("sending")?;
-        let received = receiver.join().ok().context("the receiver panicked")??;
-        ensure!(
-            received == data,
-            "{} bytes were sent, {} came, and they are other ones",
-            data.len(),
-            received.len()
-        );
-        Ok(())
-    })
 }

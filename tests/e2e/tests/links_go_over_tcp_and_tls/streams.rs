@@ -1,21 +1,18 @@
 //! Whole IP stacks with every offload on, over links that the agents carry: pings, and transfers over
 //! TCP whose segments nobody on the way cuts.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::thread;
-
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, ensure};
 use e2e::frame::guest;
 use e2e::settings::Settings;
 use e2e::stage::{DEVICE, link_to, name};
+use e2e::transfer::transfer;
 use e2e::{ask, books};
-use lab::{LIMIT, NamespaceGuest, Station, UnderlaySettings, in_lab};
+use lab::{Station, UnderlaySettings, in_lab};
 
 use super::{Kind, Papers, with_link};
 
 const PORT: &str = "veth1";
-const STREAM_BYTES: usize = 16 << 20;
+const STREAM_BYTES: u32 = 16 << 20;
 
 const ADDRESSES: [(&str, &str); 2] = [("IPv4", "192.168.7.2:5201"), ("IPv6", "[fd00:7::2]:5201")];
 
@@ -56,7 +53,8 @@ fn a_transfer_passes(kind: Kind) {
         let ping = ["ping", "-c", "3", "-i", "0.2", "-w", "20", "192.168.7.2"];
         one.run(ping).context("pinging")?;
         for (what, address) in ADDRESSES {
-            connect(one, two, address).with_context(|| format!("TCP over {what}"))?;
+            transfer(one, two, address, STREAM_BYTES)
+                .with_context(|| format!("TCP over {what}"))?;
         }
         // Segments crossed whole: far fewer frames than packets of their size.
         let stats = books::settled(host_one)?;
@@ -75,39 +73,4 @@ fn a_transfer_with_offloads_passes_over_tcp() {
 #[test]
 fn a_transfer_with_offloads_passes_over_tls() {
     a_transfer_passes(Kind::Tls);
-}
-
-/// Sends a stream from one guest to the other, which says how much came and that it is right.
-fn connect(from: &NamespaceGuest, to: &NamespaceGuest, address: &str) -> Result<()> {
-    let listener = to.inside(|| TcpListener::bind(address))??;
-    let data: Vec<u8> = (0..STREAM_BYTES).map(|at| (at * 31 % 251) as u8).collect();
-    thread::scope(|scope| {
-        let receiver = scope.spawn(|| -> Result<Vec<u8>> {
-            listener.set_nonblocking(true)?;
-            let accept = || Ok(listener.accept().ok());
-            let (mut stream, _) = lab::try_eventually("a connection comes", accept)?;
-            stream.set_nonblocking(false)?;
-            stream.set_read_timeout(Some(LIMIT))?;
-            let mut received = Vec::new();
-            stream.read_to_end(&mut received)?;
-            Ok(received)
-        });
-        let sent = from.inside(|| -> Result<()> {
-            let address = address.parse()?;
-            let connect = || Ok(TcpStream::connect_timeout(&address, LIMIT).ok());
-            let mut stream = lab::try_eventually("the other guest is reached", connect)?;
-            stream.set_write_timeout(Some(LIMIT))?;
-            stream.write_all(&data)?;
-            Ok(())
-        })?;
-        sent.context("sending")?;
-        let received = receiver.join().ok().context("the receiver panicked")??;
-        ensure!(
-            received == data,
-            "{} bytes were sent, {} came, and they are other ones",
-            data.len(),
-            received.len()
-        );
-        Ok(())
-    })
 }
