@@ -21,7 +21,7 @@ use crate::program::{MAPS, kind, log, secret};
 const INNER_BYTES: u32 = 54;
 /// The outer headers of a link over IPv4 with its option, and an Ethernet and an IPv4 header: more
 /// would have to be copied out of the payload of bulk TCP, for nothing.
-const UNDERLAY_BYTES: u32 = 104;
+const UNDERLAY_BYTES: u32 = 112;
 /// The agent's header, and a frame's.
 const AGENT_BYTES: u32 = 86;
 /// `PACKET_HOST` (Linux, `include/uapi/linux/if_packet.h`).

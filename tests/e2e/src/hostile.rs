@@ -18,7 +18,7 @@ const TAG: [u8; 2] = [0x81, 0x00];
 /// Lengths around which something changes: of headers, of what an underlay carries, of a page,
 /// of what a length field holds.
 const LENGTHS: [usize; 16] = [
-    0, 1, 13, 14, 15, 33, 54, 60, 1000, 1444, 1445, 1514, 4000, 9014, 65_535, 65_550,
+    0, 1, 13, 14, 15, 33, 54, 60, 1000, 1436, 1437, 1514, 4000, 9014, 65_535, 65_550,
 ];
 /// Numbers that lengths and places in a header should not be, and some that they may be.
 const NUMBERS: [u16; 12] = [

@@ -19,9 +19,9 @@ pub const DEVICE: &str = "eth0";
 /// What the outer packets are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
-    /// IPv4: guests have an MTU of 1430 over an underlay with 1500.
+    /// IPv4: guests have an MTU of 1422 over an underlay with 1500.
     Ipv4,
-    /// IPv6: 1410.
+    /// IPv6: 1402.
     Ipv6,
 }
 

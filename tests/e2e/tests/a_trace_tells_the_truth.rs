@@ -149,8 +149,8 @@ fn of_every_end_that_a_guests_frame_can_come_to() {
         let cases = [
             (own, guest(2), 100, Forwarded, None, link("to-two")),
             (own, guest(2), HEADER_BYTES, Forwarded, None, link("to-two")),
-            (own, guest(2), 1444, Forwarded, None, link("to-two")),
-            (own, guest(2), 1445, Dropped, Some(Reason::TooBig), None),
+            (own, guest(2), 1436, Forwarded, None, link("to-two")),
+            (own, guest(2), 1437, Dropped, Some(Reason::TooBig), None),
             (own, guest(11), 100, Delivered, None, port("tap1")),
             (own, BROADCAST, 100, SlowPath, None, None),
             (own, GROUP, 100, SlowPath, None, None),
@@ -203,8 +203,8 @@ fn of_every_end_that_a_guests_frame_can_come_to() {
             }
             local.receive_all_until_quiet(std::time::Duration::from_millis(1))?;
         }
-        let too_big = trace(&one.host, own, guest(2), 1445, &[])?;
-        assert!(too_big.mtu_note.is_some_and(|note| note.contains("1430")));
+        let too_big = trace(&one.host, own, guest(2), 1437, &[])?;
+        assert!(too_big.mtu_note.is_some_and(|note| note.contains("1422")));
         Ok(())
     });
 }

@@ -55,7 +55,7 @@ fn links_and_rules_take_effect_at_once() {
         arrives(&one.guest, &two.guest, 1)?;
         arrives(&two.guest, &one.guest, 2)?;
         // The ports have less room than before there were links.
-        assert_eq!(e2e::stranger::mtu_of(&one.host, PORT)?, 1430);
+        assert_eq!(e2e::stranger::mtu_of(&one.host, PORT)?, 1422);
 
         // A rule that others depend on is no trap: a link with rules goes by force only.
         let refused = ask::attempt(&one.host, "link delete over")?;

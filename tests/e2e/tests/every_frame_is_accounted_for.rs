@@ -54,7 +54,7 @@ fn frame_for(end: End, own: u8, number: u64, chance: &mut Chance) -> Vec<u8> {
             bytes,
         ),
         End::Dropped(Reason::TooBig) => {
-            numbered(from, guest(3 - own), number, 1445 + chance.below(70))
+            numbered(from, guest(3 - own), number, 1437 + chance.below(70))
         }
         End::Dropped(Reason::InvalidSource) => numbered(
             *chance.one_of(&[BROADCAST, GROUP, Mac([0; 6])]),

@@ -54,12 +54,12 @@ fn over(lab: &Lab, family: Family, mtu: u32) -> Result<()> {
 
 #[test]
 fn two_guests_exchange_frames_of_any_length_over_ipv4() {
-    in_lab("ipv4", |lab| over(lab, Family::Ipv4, 1430));
+    in_lab("ipv4", |lab| over(lab, Family::Ipv4, 1422));
 }
 
 #[test]
 fn two_guests_exchange_frames_of_any_length_over_ipv6() {
-    in_lab("ipv6", |lab| over(lab, Family::Ipv6, 1410));
+    in_lab("ipv6", |lab| over(lab, Family::Ipv6, 1402));
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn two_guests_of_one_host_exchange_frames_without_the_underlay() {
         let (one, two) = stage.two()?;
         let three = one.host.tap_guest("tap1", guest(3))?;
         ask::until(&one.host, "both ports forward", |status| status.ports == 2)?;
-        exchange(&one.guest, &three, &[NUMBERED_BYTES_MIN, 60, 1000, 1444])?;
+        exchange(&one.guest, &three, &[NUMBERED_BYTES_MIN, 60, 1000, 1436])?;
         expect_nothing(&two.guest)?;
         let stats = books::check_host(&one.host)?;
         assert_eq!(books::link(&stats, "to-two")?.sent_packets, 0);

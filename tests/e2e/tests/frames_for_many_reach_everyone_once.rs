@@ -27,7 +27,7 @@ fn for_many(from: Mac) -> Vec<Vec<u8>> {
         arp_request(from),
         // Nobody has this address: the default rule says flood.
         numbered(from, guest(99), 3, 200),
-        numbered(from, BROADCAST, 4, 1424),
+        numbered(from, BROADCAST, 4, 1416),
     ]
 }
 

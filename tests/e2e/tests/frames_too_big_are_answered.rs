@@ -119,12 +119,12 @@ fn guests_hear_what_fits(family: Family, mtu: u32) {
 
 #[test]
 fn connections_work_between_guests_that_think_they_have_1500_bytes_over_ipv4() {
-    guests_hear_what_fits(Family::Ipv4, 1430);
+    guests_hear_what_fits(Family::Ipv4, 1422);
 }
 
 #[test]
 fn connections_work_between_guests_that_think_they_have_1500_bytes_over_ipv6() {
-    guests_hear_what_fits(Family::Ipv6, 1410);
+    guests_hear_what_fits(Family::Ipv6, 1402);
 }
 
 #[test]
@@ -143,15 +143,15 @@ fn a_host_on_the_way_answers_for_the_link_that_it_sends_on() {
         };
         // The way from the hub to host three is narrower than all others.
         hub.host
-            .run(words("ip route add 10.0.0.3/32 dev eth0 mtu 1370"))?;
+            .run(words("ip route add 10.0.0.3/32 dev eth0 mtu 1378"))?;
         ask::until_guest_mtu(&hub.host, "to-three", 1300)?;
         let (two, three) = (join(two, 2)?, join(three, 3)?);
 
         // The first packet is answered at home, the next one at the hub.
         for (to, headers) in [("10.9.0.3", 28), ("fd09::3", 48)] {
             ping_whole(&two, to, headers)?;
-            assert_eq!(known_mtu(&two, to)?, Some(1430));
-            let payload = (1430 - headers).to_string();
+            assert_eq!(known_mtu(&two, to)?, Some(1422));
+            let payload = (1422 - headers).to_string();
             let ping = ["ping", "-M", "do", "-c", "1", "-W", "1", "-s", &payload, to];
             assert!(!two.attempt(ping)?.success());
             assert_eq!(known_mtu(&two, to)?, Some(1300));
@@ -179,7 +179,7 @@ fn a_guest_whose_mtu_is_too_large_is_named() {
                     problem.severity == Severity::Warning
                         && problem.subject == subject
                         && problem.message.contains(what)
-                        && problem.message.contains("1430")
+                        && problem.message.contains("1422")
                 })
             })
         };
@@ -190,7 +190,7 @@ fn a_guest_whose_mtu_is_too_large_is_named() {
         assert!(status.healthy, "it works: {status:?}");
         let shown = site.host.attempt_vnetctl(["status"])?.successful()?.stdout;
         assert!(
-            shown.contains("set the MTU to 1430 or less in the guest"),
+            shown.contains("set the MTU to 1422 or less in the guest"),
             "{shown}"
         );
         // The guest on the tap does as it is told.

@@ -40,7 +40,7 @@ fn two_hosts_without_a_link_reach_each_other_over_a_third() {
             .collect();
         there.iter().try_for_each(|frame| one.guest.send(frame))?;
         expect(&three.guest, &there)?;
-        let back = numbered(guest(3), guest(1), 1, 1444);
+        let back = numbered(guest(3), guest(1), 1, 1436);
         three.guest.send(&back)?;
         expect(&one.guest, &[back])?;
         expect_nothing(&two.guest)?;

@@ -304,7 +304,7 @@ fn a_port_that_is_taken_out_of_the_settings_is_let_go() {
     in_lab("out", |lab| {
         let mut stage = Stage::pair(lab)?;
         let site = stage.site(1)?;
-        assert_eq!(mtu_of(&site.host, PORT)?, 1430);
+        assert_eq!(mtu_of(&site.host, PORT)?, 1422);
         site.agent.write_settings(
             &mesh_settings(Family::Ipv4, 1, 2)
                 .text()

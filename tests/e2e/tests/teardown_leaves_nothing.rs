@@ -82,7 +82,7 @@ fn a_host_is_afterwards_as_it_was_before() {
         assert!(during.devices.contains("vnet-slow"), "{during:?}");
         assert_eq!(during.programs.len(), 4, "{during:?}");
         assert_eq!(during.kept_neighbours.len(), 1, "{during:?}");
-        assert_eq!(mtu_of(&one, PORT)?, 1430);
+        assert_eq!(mtu_of(&one, PORT)?, 1422);
 
         // Not while it runs.
         let refused = agent.attempt("teardown")?;

@@ -8,8 +8,8 @@ use e2e::stage::{DEVICE, Family, PORT, mesh_settings, name};
 use e2e::{ask, books};
 use lab::{Host, Station, UnderlaySettings, VmGuest, in_lab};
 
-/// The underlay's 1500 bytes less IPv4 20, UDP 8, Geneve 8 with option 20, Ethernet 14.
-const MTU: u32 = 1430;
+/// The underlay's 1500 bytes less IPv4 20, UDP 8, Geneve 8 with option 28, Ethernet 14.
+const MTU: u32 = 1422;
 const BYTES: u64 = 16 << 20;
 
 fn boot(host: &Host, number: u8) -> Result<VmGuest> {

@@ -139,7 +139,7 @@ pub fn shown(input: &[u8], output: &[u8]) -> Option<Shown> {
     match grown {
         0 if input == output => Some(Shown::Port),
         32 => Some(Shown::Agent),
-        70 => Some(Shown::Link(u64::from_be_bytes(
+        78 => Some(Shown::Link(u64::from_be_bytes(
             output.get(54..62)?.try_into().ok()?,
         ))),
         _ => None,

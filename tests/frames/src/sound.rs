@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(faults(&whole), Vec::<String>::new());
         // Lengths, checksums and what is in a sum: the IPv4 header, the UDP length, and everything
         // from the inner addresses on.
-        let inner = 14 + 20 + 8 + 8 + 20;
+        let inner = 14 + 20 + 8 + 8 + 28;
         let summed = (14..34).chain(38..40).chain(inner + 18..inner + 20);
         for at in summed.chain(inner + 22..whole.len()) {
             assert!(!damaged(&whole, at).is_empty(), "byte {at}");

@@ -58,7 +58,7 @@ fn options_words<'a>(inside: &Inside<'a>) -> Result<(usize, Option<&'a str>)> {
         }
         total += match option.value("class") {
             Some(_) => 1 + option.number("words", 0usize)?,
-            None => 5,
+            None => 7,
         };
     }
     Ok((total, None))
@@ -88,12 +88,14 @@ pub fn option(words: &mut Words<'_>, inside: &Inside<'_>) -> Result<Header> {
         Some(text) => u8::try_from(number(text)?)?,
     };
     let sequence: u32 = words.number("sequence", 0)?;
-    let (sent_ns, clock) = time::<4>(words.value("sent"), 16)?;
-    let mut bytes = vec![0xff, 0x76, 1, 4];
+    let (sent_ns, clock) = time::<4>(words.value("sent"), 18)?;
+    let mut bytes = vec![0xff, 0x76, 1, 6];
     bytes.extend(cookie.to_be_bytes());
+    bytes.extend([0x65, 0x58]);
     bytes.push(stream);
     bytes.extend(&sequence.to_be_bytes()[1..]);
     bytes.extend(sent_ns);
+    bytes.extend([0, 0, 0, 0, 0x65, 0x58]);
     Ok(Header { bytes, clock })
 }
 

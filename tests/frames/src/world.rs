@@ -337,6 +337,6 @@ pub fn link_entry(actor: &LinkActor, stage: &Stage) -> Result<LinkEntry> {
         },
         header,
         instead: 0,
-        _pad: [0; 14],
+        _pad: [0; 6],
     })
 }

@@ -54,7 +54,7 @@ fn another_byte_fails() {
 #[test]
 fn a_frame_that_is_longer_fails() {
     let failures = failures(|step| step.leaves.as_mut().unwrap().push("padding 1".to_owned()));
-    said(&failures, "131 bytes expected, 130 seen");
+    said(&failures, "139 bytes expected, 138 seen");
 }
 
 #[test]

@@ -4,8 +4,8 @@ use super::plain;
 use crate::addr::LinkId;
 use crate::wire::slow::Slow;
 
-/// Room for outer headers: Ethernet 14, IPv6 40, UDP 8, Geneve 8, option 20.
-pub const HEADER_ROOM: usize = 90;
+/// Room for outer headers: Ethernet 14, IPv6 40, UDP 8, Geneve 8, option 28.
+pub const HEADER_ROOM: usize = 98;
 
 plain! {
     /// Everything before the inner frame, prepared whole, and where to send it.
@@ -30,7 +30,7 @@ plain! {
         /// Outer Ethernet, IP, UDP and Geneve headers and the option, from the start.
         pub header: [u8; HEADER_ROOM],
         /// Zero.
-        pub _pad: [u8; 14],
+        pub _pad: [u8; 6],
     }
 }
 
@@ -55,7 +55,7 @@ impl LinkEntry {
         ipv4_sum: 0,
         instead: 0,
         header: [0; HEADER_ROOM],
-        _pad: [0; 14],
+        _pad: [0; 6],
     };
 
     /// The link that its frames take while its path is dead.
@@ -80,9 +80,9 @@ impl LinkEntry {
     /// Bytes of outer headers for links of this kind, outer Ethernet included.
     pub const fn header_bytes(flags: u32) -> usize {
         match (flags & Self::IPV6 != 0, flags & Self::PLAIN != 0) {
-            (false, false) => 70,
+            (false, false) => 78,
             (false, true) => 50,
-            (true, false) => 90,
+            (true, false) => 98,
             (true, true) => 70,
         }
     }

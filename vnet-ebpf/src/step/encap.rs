@@ -10,6 +10,7 @@ use vnet_common::wire::ethernet::Ethernet;
 use vnet_common::wire::geneve::Geneve;
 use vnet_common::wire::ipv4::Ipv4;
 use vnet_common::wire::ipv6::Ipv6;
+use vnet_common::wire::link_option::LinkOption;
 use vnet_common::wire::udp::Udp;
 
 use crate::frame::Frame;
@@ -45,9 +46,9 @@ pub fn encap<F: Frame, T: Tables>(
 ) -> Result<(), Reason> {
     let is_plain = link.flags & LinkEntry::PLAIN != 0;
     let after_ip = match (link.flags & LinkEntry::IPV6 != 0, is_plain) {
-        (false, false) => over_ipv4::<F, 70>(frame, link, outside),
+        (false, false) => over_ipv4::<F, 78>(frame, link, outside),
         (false, true) => over_ipv4::<F, 50>(frame, link, outside),
-        (true, false) => over_ipv6::<F, 90>(frame, link, outside),
+        (true, false) => over_ipv6::<F, 98>(frame, link, outside),
         (true, true) => over_ipv6::<F, 70>(frame, link, outside),
     }?;
     if !is_plain && !cfg!(feature = "without-link-fields") {
@@ -140,7 +141,7 @@ fn option<F: Frame, T: Tables>(
     let at = after_ip
         .wrapping_add(Udp::BYTES)
         .wrapping_add(Geneve::BYTES)
-        .wrapping_add(12);
+        .wrapping_add(LinkOption::STREAM_AT);
     frame.write(at, &[stream, high, middle, low])?;
     if link.flags & LinkEntry::STAMP != 0 {
         // 0 means "not stamped"; the one instant in 2^32 that is 0 is told as 1.

@@ -166,9 +166,9 @@ mod tests {
     #[test]
     fn what_a_link_leaves_to_a_frame_follows_from_its_headers() {
         for (local, remote, cookie, frame_bytes_max) in [
-            ("10.0.0.1", "10.0.0.2", 9, 1430 + 14),
+            ("10.0.0.1", "10.0.0.2", 9, 1422 + 14),
             ("10.0.0.1", "10.0.0.2", 0, 1450 + 14),
-            ("fd00::1", "fd00::2", 9, 1410 + 14),
+            ("fd00::1", "fd00::2", 9, 1402 + 14),
             ("fd00::1", "fd00::2", 0, 1430 + 14),
         ] {
             let entry = link_entry(&path(local, remote, cookie), 5).unwrap();

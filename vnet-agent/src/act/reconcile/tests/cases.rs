@@ -32,7 +32,7 @@ fn a_veth_keeps_the_mtu_that_its_guests_frames_are_measured_against() {
     host.devices.get_mut(&10).unwrap().kind = DeviceKind::Veth;
     let wanted = wanted_on(&configuration, &host, &Image::default());
     assert!(wanted.mtus.is_empty());
-    assert_eq!(wanted.guest_mtus.values().copied().min(), Some(1430));
+    assert_eq!(wanted.guest_mtus.values().copied().min(), Some(1422));
     assert_eq!(wanted.image.ports[&10].mtu_before, 0);
 }
 
@@ -40,13 +40,13 @@ fn a_veth_keeps_the_mtu_that_its_guests_frames_are_measured_against() {
 fn a_devices_mtu_is_set_kept_and_put_back() {
     let (configuration, host) = mtu_case(true, true, 1500);
     let wanted = wanted_on(&configuration, &host, &Image::default());
-    assert_eq!(wanted.mtus, BTreeMap::from([(10, 1430)]));
+    assert_eq!(wanted.mtus, BTreeMap::from([(10, 1422)]));
     let now = after(&Image::default(), &wanted);
     assert_eq!(now.ports[&10].mtu_before, 1500);
 
     // It was set; now nothing limits it any more, or the agent is not to set it.
     for (set_mtu, has_link) in [(true, false), (false, true)] {
-        let (changed, host) = mtu_case(set_mtu, has_link, 1430);
+        let (changed, host) = mtu_case(set_mtu, has_link, 1422);
         let wanted = wanted_on(&changed, &host, &now);
         assert_eq!(wanted.mtus, BTreeMap::from([(10, 1500)]));
         let set = after(&now, &wanted);
@@ -61,13 +61,13 @@ fn a_devices_mtu_is_set_kept_and_put_back() {
     }
 
     // It is no port any more.
-    let (mut without, host) = mtu_case(true, true, 1430);
+    let (mut without, host) = mtu_case(true, true, 1422);
     without.ports.clear();
     let wanted = wanted_on(&without, &host, &now);
     assert_eq!(wanted.mtus_before, BTreeMap::from([(10, 1500)]));
 
     // The underlay device is away: nobody knows better, so everything stays.
-    let (configuration, mut host) = mtu_case(true, true, 1430);
+    let (configuration, mut host) = mtu_case(true, true, 1422);
     host.devices.remove(&UNDERLAY);
     let wanted = wanted_on(&configuration, &host, &now);
     assert!(wanted.mtus.is_empty() && wanted.mtus_before.is_empty());
@@ -76,7 +76,7 @@ fn a_devices_mtu_is_set_kept_and_put_back() {
 
 #[test]
 fn a_link_that_is_being_resolved_keeps_its_earlier_way() {
-    let (configuration, mut host) = mtu_case(true, true, 1430);
+    let (configuration, mut host) = mtu_case(true, true, 1422);
     let now = after(
         &Image::default(),
         &wanted_on(&configuration, &host, &Image::default()),
@@ -174,12 +174,12 @@ fn a_link_sends_what_is_known_to_arrive_and_guests_follow() {
     let fresh = on(Some(None), &Image::default());
     assert_eq!(
         mtus(&fresh),
-        (1500, 1500, Some(1430)),
+        (1500, 1500, Some(1422)),
         "the device's word at first"
     );
     let narrow = on(Some(Some(1400)), &after(&Image::default(), &fresh));
-    assert_eq!(mtus(&narrow), (1500, 1400, Some(1330)));
-    assert_eq!(narrow.image.links[&0].frame_bytes_max, 1330 + 14);
+    assert_eq!(mtus(&narrow), (1500, 1400, Some(1322)));
+    assert_eq!(narrow.image.links[&0].frame_bytes_max, 1322 + 14);
     let now = after(&Image::default(), &narrow);
     assert_eq!(
         mtus(&on(Some(None), &now)).1,
@@ -200,7 +200,7 @@ fn a_link_sends_what_is_known_to_arrive_and_guests_follow() {
     let searching = wanted_with(&configuration, &host, &now, &known);
     assert_eq!(
         mtus(&searching),
-        (1500, 1280, Some(1330)),
+        (1500, 1280, Some(1322)),
         "guests are told when it is over"
     );
 }
