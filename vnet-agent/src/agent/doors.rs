@@ -140,10 +140,11 @@ impl Agent {
                 Role::Agent => None,
             };
             let device = self.host.devices.get(&ifindex);
-            let joins = self.doors.picks.underlay.as_ref().is_some_and(|p| p.joins);
+            let underlay = self.doors.picks.underlay.as_ref();
+            let is_behind_xdp = underlay.is_some_and(|pick| pick.door == Door::Xdp && pick.joins);
             let can_do_without = match door {
                 Door::Xdp => choice == Some(DoorChoice::Auto),
-                Door::Tc => role == Role::Underlay && joins,
+                Door::Tc => role == Role::Underlay && is_behind_xdp,
             };
             if let Some(device) = device.filter(|_| can_do_without) {
                 let failure = (device.clone(), why.clone());
@@ -202,6 +203,7 @@ impl Agent {
             device,
             xdp_fails: self.doors.fails(device, Door::Xdp),
             tc_fails: self.doors.fails(device, Door::Tc),
+            joiner_fails: self.joiner.fails.as_deref(),
         });
         let ports = self.devices.iter().filter_map(|taken| {
             let device = self.host.device_named(&taken.name)?;

@@ -18,7 +18,10 @@ impl Agent {
     pub(super) async fn interfaces(&self) -> Result<Vec<Interface>, Refusal> {
         let mut interfaces = Vec::new();
         for device in self.host.devices.values() {
-            if device.index == self.tap.index || device.kind == DeviceKind::Loopback {
+            if device.index == self.tap.index
+                || self.is_joiner(device)
+                || device.kind == DeviceKind::Loopback
+            {
                 continue;
             }
             // The kernel does not tell when a program comes or goes, so it is asked.

@@ -19,6 +19,7 @@ use tracing::{info, warn};
 use super::carriers::Proof;
 use super::doors::Doors;
 use super::guest_mtu::TooBigSeen;
+use super::joiner::Joiner;
 use super::liveness::Watch;
 use super::overlay::{self, Control};
 use super::path_mtu::Probing;
@@ -39,6 +40,7 @@ use crate::overlay::via::carry::runtime::Carriers;
 use crate::settings::{AgentSettings, ControlSettings, Settings};
 use crate::store::{Fingerprint, Loaded, SettingsFile, StateStore};
 use crate::world::bpffs;
+use crate::world::joiner;
 use crate::world::lock::Lock;
 use crate::world::netlink::{Requests, Watcher, release_neighbours};
 use crate::world::notify::Notifier;
@@ -201,6 +203,8 @@ pub async fn run(settings_path: &Path) -> Result<()> {
         .context("the events have another reader")?;
     let events = Events::new(events).context("watching the ring of events")?;
     let reconciler = Reconciler::new(plane)?;
+    let mut earlier_ports = reconciler.now().underlays.values();
+    let earlier_port = earlier_ports.next().map(|entry| entry.udp_port);
 
     let (watcher, mut hosts) = Watcher::start(Agent::destinations(&configuration)).await?;
     let host = Arc::clone(&hosts.borrow_and_update());
@@ -225,6 +229,7 @@ pub async fn run(settings_path: &Path) -> Result<()> {
         receivers,
         slow_path: Arc::new(SlowPathCounts::default()),
         tap: OwnTap::new(&tap),
+        joiner: Joiner::of_earlier_agent(earlier_port),
         doors: Doors::new(),
         too_big: TooBigSeen::default(),
         probing: Probing::start(),
@@ -410,6 +415,8 @@ pub struct TornDown {
     pub neighbours: usize,
     /// Whether the agent's tap was there.
     pub tap: bool,
+    /// Whether the device was there for which the kernel joins frames.
+    pub joiner: bool,
 }
 
 /// Where a data plane has left its traces.
@@ -419,6 +426,8 @@ pub struct Traces {
     pub pin_directory: PathBuf,
     /// The agent's tap.
     pub slow_path_device: String,
+    /// The overlay's UDP port.
+    pub udp_port: u16,
 }
 
 impl Traces {
@@ -438,6 +447,7 @@ impl Traces {
         Ok(Self {
             pin_directory,
             slow_path_device,
+            udp_port: settings.configuration.underlay.udp_port,
         })
     }
 }
@@ -464,6 +474,7 @@ pub async fn teardown(what: &Traces) -> Result<TornDown> {
         }
     }
     done.tap = Tap::remove_named(&what.slow_path_device, &requests).await?;
+    done.joiner = joiner::remove(what.udp_port, &requests).await?;
     done.neighbours = release_neighbours(&requests).await?;
     if what.pin_directory.exists() {
         bail!(

@@ -12,6 +12,7 @@ mod change;
 mod doors;
 mod guest_mtu;
 mod inventory;
+mod joiner;
 mod lifecycle;
 mod liveness;
 mod member;
@@ -50,7 +51,7 @@ use crate::api::Request;
 use crate::api::stream::{self, EventKind, Teller};
 use crate::dataplane::events::Events;
 use crate::dataplane::object::ledger_slots;
-use crate::model::host::Host;
+use crate::model::host::{Device, Host};
 use crate::model::part::Part;
 use crate::model::{Addresses, Configuration, PortDevice};
 use crate::overlay::flood::FloodTable;
@@ -88,6 +89,7 @@ pub struct Agent {
     receivers: watch::Sender<Arc<Receivers>>,
     slow_path: Arc<SlowPathCounts>,
     tap: tap::OwnTap,
+    joiner: joiner::Joiner,
     doors: doors::Doors,
     too_big: guest_mtu::TooBigSeen,
     probing: path_mtu::Probing,
@@ -207,6 +209,7 @@ impl Agent {
             faults = self.reconcile_once().await;
         }
         faults.extend(tap);
+        self.keep_joiner().await;
         self.tell_slow_path();
         self.tell_probing();
         self.tell_watch();
@@ -268,11 +271,9 @@ impl Agent {
 
     /// The devices that port entries take in. Not the underlay, not the agent's own tap.
     fn port_devices(&self) -> Vec<PortDevice> {
-        let underlay = self.configuration.underlay.on.device(&self.host);
-        let own = [Some(self.tap.index), underlay.map(|device| device.index)];
         let devices = self.host.devices.values();
         let mut devices: Vec<PortDevice> = devices
-            .filter(|device| !own.contains(&Some(device.index)) && device.mac.is_some())
+            .filter(|device| !self.is_own(device) && device.mac.is_some())
             .filter_map(|device| {
                 let (place, port) = self.configuration.port_for(&device.name)?;
                 let learned = match port.addresses {
@@ -289,6 +290,14 @@ impl Agent {
         // Where two have shown one address, it stays with whom frames go to already.
         devices.sort_by_key(|device| !self.is_delivered_to(device));
         devices
+    }
+
+    /// Whether it is the underlay, or one that the agent made for itself.
+    fn is_own(&self, device: &Device) -> bool {
+        let underlay = self.configuration.underlay.on.device(&self.host);
+        device.index == self.tap.index
+            || underlay.is_some_and(|underlay| underlay.index == device.index)
+            || self.is_joiner(device)
     }
 
     /// Whether the tables deliver the device's learned address to it.

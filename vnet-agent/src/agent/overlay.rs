@@ -215,10 +215,9 @@ impl Agent {
                 .filter(|address| Some(*address) != named);
             underlay.extend(first);
         }
-        let own = [Some(self.tap.index), device.map(|device| device.index)];
         let devices = self.host.devices.values();
         let ports = devices
-            .filter(|device| !own.contains(&Some(device.index)) && device.mac.is_some())
+            .filter(|device| !self.is_own(device) && device.mac.is_some())
             .filter_map(|device| {
                 let (_, port) = self.own.port_for(&device.name)?;
                 Some(IntroducedPort {

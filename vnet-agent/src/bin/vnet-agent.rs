@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 use vnet_agent::agent::{self, Traces};
 use vnet_agent::settings::check::Report;
 use vnet_agent::store::SettingsFile;
+use vnet_common::wire::geneve::UDP_PORT;
 
 /// The agent of a host: ties the VMs of many hosts into one Ethernet LAN.
 #[derive(Parser)]
@@ -46,6 +47,9 @@ enum Verb {
         /// The agent's tap; with --pin-directory.
         #[arg(long, default_value = "vnet-slow", requires = "pin_directory")]
         slow_path_device: String,
+        /// The overlay's UDP port; with --pin-directory.
+        #[arg(long, default_value_t = UDP_PORT, requires = "pin_directory")]
+        udp_port: u16,
     },
 }
 
@@ -82,10 +86,12 @@ pub(crate) fn main() -> ExitCode {
         Verb::Teardown {
             pin_directory: Some(pin_directory),
             slow_path_device,
+            udp_port,
             ..
         } => teardown(&Traces {
             pin_directory,
             slow_path_device,
+            udp_port,
         }),
         Verb::Teardown { settings, .. } => {
             Traces::of(&settings.config).and_then(|traces| teardown(&traces))
@@ -138,7 +144,7 @@ fn check(path: &Path, output: Output) -> ExitCode {
 fn teardown(what: &Traces) -> Result<()> {
     let done = on_one_thread(agent::teardown(what))?;
     println!(
-        "removed: {} programs, {} tables, {} neighbour entries, {}; put back: {} MTUs",
+        "removed: {} programs, {} tables, {} neighbour entries, {}{}; put back: {} MTUs",
         done.pins.links,
         done.pins.maps,
         done.neighbours,
@@ -146,6 +152,11 @@ fn teardown(what: &Traces) -> Result<()> {
             "the agent's tap"
         } else {
             "no tap"
+        },
+        if done.joiner {
+            ", the device for joining frames"
+        } else {
+            ""
         },
         done.mtus,
     );

@@ -68,8 +68,9 @@ impl fmt::Display for DoorChoice {
 pub struct Pick {
     /// The door.
     pub door: Door,
-    /// A port: frames from the wire are joined for it. An underlay: there is a port for which they
-    /// are, so its TC program sits behind its XDP program.
+    /// A port: frames from the wire are joined for it, on their way between two programs. An underlay
+    /// at XDP: there is a port for which they are, so its TC program sits behind its XDP program. An
+    /// underlay at TC: the kernel joins them all, before its program.
     pub joins: bool,
     /// A veth whose other end can be handed frames at once.
     pub direct: bool,

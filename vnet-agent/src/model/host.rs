@@ -68,6 +68,8 @@ pub struct Abilities {
     pub checksums: bool,
     /// It takes frames that are still to be cut into segments.
     pub segments: bool,
+    /// What it receives and belongs together is joined by the kernel (GRO is on).
+    pub joins: bool,
     /// Whether its driver runs XDP programs itself; unknown before Linux 6.3.
     pub native_xdp: Option<bool>,
     /// Whether it takes frames that XDP programs redirect into it; unknown likewise.

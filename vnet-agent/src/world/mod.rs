@@ -6,6 +6,7 @@
 //! thread must open them all (a current-thread runtime does).
 
 pub mod bpffs;
+pub mod joiner;
 pub mod lock;
 pub mod netlink;
 pub mod notify;

@@ -379,7 +379,7 @@ async fn set_up(name: &str, requests: &Requests) -> Result<u32, TapError> {
 
 /// Before the device is up, or the kernel would announce itself on it. Either of two ways will
 /// do; /proc/sys is read-only in many a service.
-async fn without_ipv6(device: &Device, requests: &Requests) -> Result<(), TapError> {
+pub(super) async fn without_ipv6(device: &Device, requests: &Requests) -> Result<(), NetlinkError> {
     let setting = format!("/proc/sys/net/ipv6/conf/{}/disable_ipv6", device.name);
     let off = fs::write(setting, "1");
     match requests.set_no_automatic_addresses(device.index).await {
@@ -389,7 +389,7 @@ async fn without_ipv6(device: &Device, requests: &Requests) -> Result<(), TapErr
             Ok(())
         }
         Err(_) if off.is_ok() => Ok(()),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }
 

@@ -13,7 +13,7 @@ use e2e::transfer::transfer;
 use e2e::{ask, books};
 use lab::{Agent, Host, LIMIT, Lab, NamespaceGuest, Station, UnderlaySettings};
 
-use crate::places::Setup;
+use crate::places::{self, Setup};
 
 const PORT: &str = "veth1";
 /// Some rounds through a window, and thousands of frames.
@@ -50,10 +50,12 @@ pub fn run(lab: &Lab, setup: &Setup) -> Result<()> {
     for number in [1, 2] {
         let host = lab.host(name(number))?;
         underlay.connect(&host, DEVICE)?;
+        // As NICs have it: what belongs together, the kernel joins.
+        host.run(["ethtool", "-K", DEVICE, "gro", "on"])?;
         let station = Station::new(PORT, guest(number))
             .address(&format!("192.168.7.{number}/24"))
             .address(&format!("fd00:7::{number}/64"))
-            .mtu(setup.mtu - 70)
+            .mtu(setup.mtu - 78)
             .offloading();
         let guest = host.namespace_guest(station)?;
         let other = 3 - number;
@@ -84,6 +86,9 @@ pub fn run(lab: &Lab, setup: &Setup) -> Result<()> {
         short_datagrams(&one.guest, &two.guest, own, other)
             .with_context(|| format!("short datagrams to {other}/{}", setup.doors.name))?;
     }
+    if setup.doors.underlay[1] == places::TC {
+        ensure_joined(&one.guest, two)?;
+    }
     for (site, before) in sites.iter().zip(before) {
         let lost = lost(site)? - before;
         let name = site.host.name();
@@ -94,6 +99,35 @@ pub fn run(lab: &Lab, setup: &Setup) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The kernel joins packets of a tunnel before our program sees them.
+fn ensure_joined(from: &NamespaceGuest, to: &Site) -> Result<()> {
+    let before = (packets(&to.host)?, received(&to.host)?);
+    transfer(from, &to.guest, ADDRESSES[0].1, STREAM_BYTES)?;
+    let packets = packets(&to.host)? - before.0;
+    let frames = received(&to.host)? - before.1;
+    ensure!(
+        frames * 2 < packets,
+        "{packets} packets came as {frames} frames"
+    );
+    Ok(())
+}
+
+/// Packets that the underlay's device has received.
+fn packets(host: &Host) -> Result<u64> {
+    let path = format!("/sys/class/net/{DEVICE}/statistics/rx_packets");
+    Ok(host
+        .inside(|| std::fs::read_to_string(path))??
+        .trim()
+        .parse()?)
+}
+
+/// Frames in which they came to our program.
+fn received(host: &Host) -> Result<u64> {
+    let stats = books::settled(host)?;
+    let underlay = stats.underlays.first().context("there is no underlay")?;
+    Ok(underlay.ledger.received_packets)
 }
 
 /// Frames that were dropped or refused, of all books of a host.

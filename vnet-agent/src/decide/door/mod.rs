@@ -50,6 +50,8 @@ pub struct UnderlayFacts<'a> {
     pub xdp_fails: Option<&'a str>,
     /// Why TC could not be attached behind XDP, where it was tried.
     pub tc_fails: Option<&'a str>,
+    /// Why the kernel has no socket by which it could join packets of the overlay, where it was tried.
+    pub joiner_fails: Option<&'a str>,
 }
 
 /// The doors of all devices.
@@ -66,9 +68,11 @@ pub fn picks(underlay: Option<UnderlayFacts<'_>>, ports: &[PortFacts<'_>], carri
         })
         .collect();
     if let Some(pick) = &mut picked {
-        pick.joins = port_picks.values().any(|port| port.joins);
+        pick.joins |= port_picks.values().any(|port| port.joins);
         let failure = underlay.and_then(|facts| facts.tc_fails);
-        if let Some(why) = failure.filter(|_| pick.joins && !ports.iter().any(is_deaf)) {
+        if let Some(why) =
+            failure.filter(|_| pick.door == Door::Xdp && pick.joins && !ports.iter().any(is_deaf))
+        {
             pick.joins = false;
             pick.why = format!("{}; frames are not joined, for tc fails: {why}", pick.why);
             port_picks.values_mut().for_each(|port| port.joins = false);
@@ -221,6 +225,28 @@ fn what_speaks_against_xdp(facts: &PortFacts<'_>, deaf: Option<&Device>) -> Opti
 }
 
 fn underlay_pick(facts: &UnderlayFacts<'_>) -> Pick {
+    let mut pick = underlay_door(facts);
+    if pick.door == Door::Xdp {
+        return pick;
+    }
+    let not = match (facts.device.abilities.joins, facts.joiner_fails) {
+        (true, None) => {
+            pick.joins = true;
+            return pick;
+        }
+        (true, Some(why)) => why.to_owned(),
+        // A veth's other end leaves frames whole, mostly.
+        (false, _) if facts.device.kind == DeviceKind::Veth => return pick,
+        (false, _) => {
+            let name = &facts.device.name;
+            format!("GRO is off there (`ethtool -K {name} gro on`)")
+        }
+    };
+    pick.why = format!("{}; frames are not joined: {not}", pick.why);
+    pick
+}
+
+fn underlay_door(facts: &UnderlayFacts<'_>) -> Pick {
     let device = facts.device;
     let is_veth = device.kind == DeviceKind::Veth;
     match facts.choice {

@@ -25,6 +25,7 @@ const PLAIN: Abilities = Abilities {
     vnet_header: false,
     checksums: false,
     segments: false,
+    joins: false,
     native_xdp: Some(true),
     takes_redirects: Some(true),
     is_elsewhere: false,
@@ -62,6 +63,7 @@ fn wire(device: &Device) -> UnderlayFacts<'_> {
         device,
         xdp_fails: None,
         tc_fails: None,
+        joiner_fails: None,
     }
 }
 
@@ -317,7 +319,7 @@ fn frames_are_joined_for_guests_that_take_them_unless_they_get_small_ones() {
             ..facts(&asks)
         }
     ));
-    assert!(!joins(DoorChoice::Tc, facts(&asks)), "TC joins nothing");
+    assert!(!joins(DoorChoice::Tc, facts(&asks)), "TC passes nothing up");
     assert!(!joins(auto, facts(&tap)), "it could not take them");
     assert!(joins(auto, facts(&veth)), "there is no other way into it");
 }
@@ -343,6 +345,45 @@ fn joining_is_given_up_where_tc_fails_unless_there_is_no_other_way() {
 
     let unasked = picks(Some(underlay), &[], false).underlay.unwrap();
     assert_eq!(unasked.why, "its driver runs XDP programs");
+}
+
+#[test]
+fn at_tc_the_kernel_joins_where_it_can_and_status_says_where_it_cannot() {
+    let joining = Abilities {
+        joins: true,
+        ..PLAIN
+    };
+    let kinds = [DeviceKind::Hardware, DeviceKind::Veth];
+    let [card, veth] = kinds.clone().map(|kind| device(2, kind, joining));
+    let [old_card, old_veth] = kinds.map(|kind| device(2, kind, PLAIN));
+    let guest = device(10, DeviceKind::Tap, OFFLOADS);
+    for (device, fails, joins, why) in [
+        (&card, None, true, "the settings say so"),
+        (&veth, None, true, "the settings say so"),
+        (
+            &veth,
+            Some("no"),
+            false,
+            "the settings say so; frames are not joined: no",
+        ),
+        (&old_veth, None, false, "the settings say so"),
+        (
+            &old_card,
+            Some("no"),
+            false,
+            "the settings say so; frames are not joined: GRO is off there (`ethtool -K device2 gro on`)",
+        ),
+    ] {
+        let underlay = UnderlayFacts {
+            choice: DoorChoice::Tc,
+            joiner_fails: fails,
+            ..wire(device)
+        };
+        let picks = picks(Some(underlay), &[facts(&guest)], false);
+        let wire = picks.underlay.unwrap();
+        assert_eq!((wire.joins, wire.why.as_str()), (joins, why));
+        assert!(!picks.ports[&10].joins, "nothing is passed up for it");
+    }
 }
 
 #[test]
@@ -384,6 +425,7 @@ fn the_underlay_and_the_agents_tap_have_doors_of_their_own() {
             device,
             xdp_fails: fails,
             tc_fails: None,
+            joiner_fails: None,
         };
         let picks = picks(Some(underlay), &[facts(port)], false);
         let door = picks.underlay.unwrap().door;

@@ -16,9 +16,11 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use crate::model::host::{Abilities, Device};
 
-/// `linux/ethtool.h`: whether a device takes unfinished checksums, and frames to be cut.
+/// `linux/ethtool.h`: whether a device takes unfinished checksums, and frames to be cut, and whether
+/// what it receives is joined.
 const GET_TX_CHECKSUM: u32 = 0x16;
 const GET_TSO: u32 = 0x1e;
+const GET_GRO: u32 = 0x2b;
 /// `linux/sockios.h`.
 const SIOCETHTOOL: libc::Ioctl = 0x8946;
 
@@ -99,6 +101,7 @@ impl Asker {
         device.abilities = Abilities {
             checksums: self.has(&device.name, GET_TX_CHECKSUM),
             segments: self.has(&device.name, GET_TSO),
+            joins: self.has(&device.name, GET_GRO),
             native_xdp: features.map(|bits| bits & XDP_BASIC != 0),
             takes_redirects: features.map(|bits| bits & XDP_TAKES_REDIRECTS != 0),
             ..device.abilities

@@ -343,7 +343,7 @@ impl Requests {
     }
 
     /// Orders something and waits until the kernel says that it is done.
-    pub(super) async fn order(
+    pub(in crate::world) async fn order(
         &self,
         order: RouteNetlinkMessage,
         flags: u16,
