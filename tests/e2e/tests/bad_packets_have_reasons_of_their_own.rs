@@ -16,7 +16,7 @@ const IP: usize = 14;
 const UDP: usize = IP + 20;
 const GENEVE: usize = UDP + 8;
 const OPTION: usize = GENEVE + 8;
-const INNER: usize = OPTION + 20;
+const INNER: usize = OPTION + 28;
 
 /// The packet that host one would send for a frame from guest one to guest two.
 fn genuine(host: &Host) -> Result<Vec<u8>> {
@@ -104,7 +104,7 @@ fn cases(packet: &[u8]) -> Vec<(&'static str, Vec<u8>, Book, Reason)> {
         ),
         (
             "Geneve version 1",
-            changed(packet, GENEVE, &[0x45]),
+            changed(packet, GENEVE, &[0x47]),
             Underlay,
             Reason::Geneve,
         ),
@@ -164,7 +164,7 @@ fn cases(packet: &[u8]) -> Vec<(&'static str, Vec<u8>, Book, Reason)> {
         ),
         (
             "ours and a critical one",
-            spliced(&changed(packet, GENEVE, &[6]), INNER, INNER, &critical),
+            spliced(&changed(packet, GENEVE, &[8]), INNER, INNER, &critical),
             Underlay,
             Reason::CriticalOption,
         ),
@@ -272,8 +272,8 @@ fn what_a_packet_has_beside_is_no_harm() {
         frame.resize(100, 0);
         for good in [
             // Options that are not critical, before ours and behind.
-            spliced(&changed(&packet, GENEVE, &[7]), OPTION, OPTION, &unknown),
-            spliced(&changed(&packet, GENEVE, &[7]), INNER, INNER, &unknown),
+            spliced(&changed(&packet, GENEVE, &[9]), OPTION, OPTION, &unknown),
+            spliced(&changed(&packet, GENEVE, &[9]), INNER, INNER, &unknown),
             // Padding behind the packet, as short frames have it.
             [packet.clone(), vec![0; 30]].concat(),
             // A checksum over UDP, which is not needed: IPv4 has it optional.

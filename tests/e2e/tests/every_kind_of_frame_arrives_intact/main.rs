@@ -142,6 +142,17 @@ fn connections_of_guests_with_offloads() {
 }
 
 #[test]
+fn connections_of_guests_with_offloads_over_ipv6() {
+    in_lab("streams-ipv6", |lab| {
+        let setup = Setup {
+            families: [Family::Ipv6; 2],
+            ..Setup::through(TC)
+        };
+        streams::run(lab, &setup)
+    });
+}
+
+#[test]
 fn connections_of_guests_with_offloads_where_xdp_passes_up_to_tc() {
     in_lab("streams-joined", |lab| {
         streams::run(lab, &Setup::through(JOINED))

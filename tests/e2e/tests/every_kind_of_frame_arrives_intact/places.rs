@@ -24,7 +24,7 @@ use crate::judge::Taker;
 pub const SENDER: (&str, u8) = ("tap0", 1);
 
 /// The headers and the option of a link.
-const fn outside_bytes(family: Family) -> u32 {
+pub const fn outside_bytes(family: Family) -> u32 {
     match family {
         Family::Ipv4 => 78,
         Family::Ipv6 => 98,

@@ -8,12 +8,12 @@ use std::net::UdpSocket;
 use anyhow::{Context, Result, ensure};
 use e2e::frame::guest;
 use e2e::settings::Settings;
-use e2e::stage::{DEVICE, Family, address, link_to, name};
+use e2e::stage::{DEVICE, address, link_to, name};
 use e2e::transfer::transfer;
 use e2e::{ask, books};
 use lab::{Agent, Host, LIMIT, Lab, NamespaceGuest, Station, UnderlaySettings};
 
-use crate::places::{self, Setup};
+use crate::places::{self, Setup, outside_bytes};
 
 const PORT: &str = "veth1";
 /// Some rounds through a window, and thousands of frames.
@@ -55,7 +55,7 @@ pub fn run(lab: &Lab, setup: &Setup) -> Result<()> {
         let station = Station::new(PORT, guest(number))
             .address(&format!("192.168.7.{number}/24"))
             .address(&format!("fd00:7::{number}/64"))
-            .mtu(setup.mtu - 78)
+            .mtu(setup.mtu - outside_bytes(setup.families[0]))
             .offloading();
         let guest = host.namespace_guest(station)?;
         let other = 3 - number;
@@ -161,7 +161,7 @@ fn settings(own: u8, setup: &Setup) -> Settings {
     let addresses = format!("addresses = [\"{}\"]", guest(own));
     Settings::on(&format!("device = \"{DEVICE}\"\n{underlay}"))
         .port_with(PORT, &format!("{addresses}\n{port}"))
-        .link(&link_to(other), &address(Family::Ipv4, other))
+        .link(&link_to(other), &address(setup.families[0], other))
         .way(guest(other), &link_to(other))
         .flood()
 }
