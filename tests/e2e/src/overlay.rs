@@ -157,6 +157,38 @@ impl Overlay {
         whole.with_context(|| format!("the proxy says: {last:?}"))
     }
 
+    /// The overlay as a text that the proxy tells, with a direct link between one and two.
+    ///
+    /// # Errors
+    ///
+    /// It does not tell.
+    pub fn with_a_short_cut(&self) -> Result<String> {
+        let shown = self.proxy.host.attempt_vnetctl(["topology", "show"])?;
+        let shown = shown.successful()?.stdout;
+        let (one, two) = (guest(2), guest(3));
+        let more = format!(
+            "ADD\nLINK UDP one two FLOOD NEVER\nFORWARD EDGE one ANY {two} one two\n\
+             FORWARD EDGE two ANY {one} two one\n"
+        );
+        Ok(shown.replacen("ADD\n", &more, 1))
+    }
+
+    /// Applies a text.
+    ///
+    /// # Errors
+    ///
+    /// It is refused.
+    pub fn apply(&self, text: &str) -> Result<()> {
+        let file = self.proxy.host.directory().join("lan.vnet");
+        std::fs::write(&file, text)?;
+        let file = file.display().to_string();
+        let applied = self
+            .proxy
+            .host
+            .attempt_vnetctl(["topology", "apply", &file])?;
+        applied.successful().map(drop)
+    }
+
     /// Every guest, that of the proxy first.
     pub fn guests(&self) -> Vec<&NamespaceGuest> {
         let all = [&self.proxy].into_iter().chain(&self.agents);

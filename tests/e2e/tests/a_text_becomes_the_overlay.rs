@@ -3,7 +3,6 @@
 
 use anyhow::{Context, Result, ensure};
 use e2e::ask;
-use e2e::frame::guest;
 use e2e::overlay::{Overlay, reaches};
 use lab::{Host, in_lab, try_eventually};
 
@@ -12,25 +11,13 @@ fn links(host: &Host) -> Result<Vec<String>> {
     Ok(links.into_iter().map(|link| link.name).collect())
 }
 
-/// The overlay as the proxy tells it, with a direct link between one and two.
-fn with_a_short_cut(proxy: &Host) -> Result<String> {
-    let shown = proxy.attempt_vnetctl(["topology", "show"])?;
-    ensure!(shown.success(), "{}", shown.stderr);
-    let (one, two) = (guest(2), guest(3));
-    let more = format!(
-        "ADD\nLINK UDP one two FLOOD NEVER\nFORWARD EDGE one ANY {two} one two\n\
-         FORWARD EDGE two ANY {one} two one\n"
-    );
-    Ok(shown.stdout.replacen("ADD\n", &more, 1))
-}
-
 #[test]
 fn a_text_is_applied_and_undone() {
     in_lab("text-applied", |lab| {
         let overlay = Overlay::new(lab, 2)?;
         overlay.until_all_reach_all()?;
         let proxy = &overlay.proxy.host;
-        let text = with_a_short_cut(proxy)?;
+        let text = overlay.with_a_short_cut()?;
         let file = proxy.directory().join("lan.vnet");
         std::fs::write(&file, &text)?;
         let file = file.display().to_string();
@@ -78,7 +65,7 @@ fn a_text_that_cuts_somebody_off_changes_nothing() {
         overlay.until_all_reach_all()?;
         let proxy = &overlay.proxy.host;
         let shown = proxy.vnetctl(["topology", "show"])?;
-        let text = with_a_short_cut(proxy)?;
+        let text = overlay.with_a_short_cut()?;
         let alone = text.lines().filter(|line| !line.contains("two"));
         let alone = alone.collect::<Vec<_>>().join("\n");
         let file = proxy.directory().join("lan.vnet");

@@ -96,17 +96,22 @@ impl Agent {
         entry.is_some_and(|entry| entry.instead().is_some())
     }
 
-    /// Whether the links that are watched answer, as reconciliation wants it.
+    /// Whether the links answer of which that is known, as reconciliation wants it: those that are
+    /// watched, and those that have a connection or none.
     pub(super) fn answering(&self) -> BTreeMap<String, Option<bool>> {
-        let watched = self.configuration.links.iter();
-        let watched = watched.filter(|link| self.is_watched(link));
-        let answering = watched.map(|link| {
-            let answers = self.life(link).and_then(|life| match life.state {
-                State::Unknown => None,
-                State::Up => Some(true),
-                State::Down => Some(false),
-            });
-            (link.name.clone(), answers)
+        let connected = self.carriers.connected();
+        let links = self.configuration.links.iter();
+        let answering = links.filter_map(|link| {
+            let answers = match (link.kind.is_carried(), self.is_watched(link)) {
+                (true, _) => Some(connected.contains(&link.name)),
+                (false, true) => self.life(link).and_then(|life| match life.state {
+                    State::Unknown => None,
+                    State::Up => Some(true),
+                    State::Down => Some(false),
+                }),
+                (false, false) => return None,
+            };
+            Some((link.name.clone(), answers))
         });
         answering.collect()
     }
@@ -158,17 +163,30 @@ impl Agent {
 
     /// What a link with a way is, as far as its other end's answers tell, and why.
     pub(super) fn live_state(&self, link: &Link) -> (LinkState, Option<String>) {
-        let Some(life) = self.life(link).filter(|life| life.state == State::Down) else {
+        let Some((dead, since)) = self.dead(link) else {
             return (LinkState::Up, None);
         };
-        let silence = format!("its other end does not answer, for {}", seconds(life.since));
+        let why = format!("{dead}, for {}", seconds(since));
         match self.detour(link) {
             Some(other) => {
-                let note = format!("{silence}; its frames take {other}");
+                let note = format!("{why}; its frames take {other}");
                 (LinkState::FallenBack, Some(note))
             }
-            None => (LinkState::Down, Some(silence)),
+            None if link.kind.is_carried() => (LinkState::Unconnected, None),
+            None => (LinkState::Down, Some(why)),
         }
+    }
+
+    /// Why nothing gets over a link, and since when; nothing where it is not known to be dead.
+    fn dead(&self, link: &Link) -> Option<(String, SystemTime)> {
+        if link.kind.is_carried() {
+            let (state, _) = self.carriers.state(&link.name)?;
+            let why = format!("it has no connection ({})", state.why);
+            return state.peer.is_none().then_some((why, state.since));
+        }
+        let life = self.life(link)?;
+        let why = "its other end does not answer".to_owned();
+        (life.state == State::Down).then_some((why, life.since))
     }
 
     /// The link that this one's frames take now.
@@ -187,7 +205,9 @@ impl Agent {
 
     /// Links whose other ends do not answer.
     pub(super) fn dead_link_problems(&self) -> Vec<Problem> {
-        let dead = self.configuration.links.iter().filter_map(|link| {
+        let watched = self.configuration.links.iter();
+        let watched = watched.filter(|link| !link.kind.is_carried());
+        let dead = watched.filter_map(|link| {
             let (_, note) = self.live_state(link);
             note.map(|message| Problem {
                 severity: Severity::Warning,

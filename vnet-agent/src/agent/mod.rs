@@ -160,6 +160,8 @@ impl Agent {
                 }
                 changed = inputs.connections.changed() => {
                     changed.context("the task that keeps connections ended")?;
+                    inputs.connections.borrow_and_update();
+                    self.turn_links();
                     self.reconcile().await;
                 }
                 _ = sweep.tick() => {

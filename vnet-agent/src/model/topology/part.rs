@@ -48,6 +48,7 @@ impl Topology {
             let name = link_name(other, earlier.count());
             links.push((link, self.own_link(name, link, own, other, secrets)?));
         }
+        self.fall_back_to_the_star(host, &mut links);
         let own_rules = self.rules.iter().filter(|rule| rule.host == host);
         let rules = own_rules
             .map(|rule| own_rule(rule, &links))
@@ -106,6 +107,28 @@ impl Topology {
             // The end that is written first opens it.
             listen_only: link.kind.has_opener() && link.from != own.name,
         })
+    }
+
+    /// Has the frames of dead links to other hosts go by the star, where this host has a link to its
+    /// middle that carries as much. An endpoint that is not ours tells nobody that it is dead.
+    fn fall_back_to_the_star(&self, host: &str, links: &mut [(&Link, model::Link)]) {
+        let Some(proxy) = self.proxy().map(|proxy| proxy.name.as_str()) else {
+            return;
+        };
+        let leads_there =
+            |link: &Link| link.kind != LinkKind::Plain && link.other(host) == Some(proxy);
+        let star = links.iter().filter(|(link, _)| leads_there(link));
+        let star: Vec<model::Link> = star.map(|(_, own)| own.clone()).collect();
+        for (link, own) in links {
+            if link.kind == LinkKind::Plain || leads_there(link) {
+                continue;
+            }
+            let carries_all = |other: &&model::Link| link.networks.iter().all(|n| other.carries(n));
+            own.fallback = star
+                .iter()
+                .find(carries_all)
+                .map(|other| other.name.clone());
+        }
     }
 
     fn remote(&self, host: &str) -> Result<IpAddr, PartError> {
@@ -197,7 +220,7 @@ mod tests {
             links,
             [
                 "to-proxy to 10.0.0.100 for blue, flood always",
-                "to-two to 10.0.0.2 for blue, flood never",
+                "to-two to 10.0.0.2 for blue, flood never, falls back to to-proxy",
             ]
         );
         let rules: Vec<_> = part.rules.iter().map(ToString::to_string).collect();
@@ -241,6 +264,41 @@ mod tests {
         };
         assert_eq!(end(&from, &to), Some((model::Transport::Tls, false)));
         assert_eq!(end(&to, &from), Some((model::Transport::Tls, true)));
+    }
+
+    #[test]
+    fn links_fall_back_to_a_star_that_carries_as_much_and_to_nothing_else() {
+        let mut topology = three();
+        let fallback = |topology: &Topology, host: &str, link: &str| {
+            let part = topology.part(host, 1, &secrets(topology)).unwrap();
+            let found = part.links.into_iter().find(|l| l.name == link).unwrap();
+            found.fallback
+        };
+        assert_eq!(
+            fallback(&topology, "two", "to-one"),
+            Some("to-proxy".into())
+        );
+        assert_eq!(fallback(&topology, "one", "to-proxy"), None);
+        assert_eq!(fallback(&topology, "proxy", "to-one"), None);
+        assert_eq!(fallback(&topology, "proxy", "to-far"), None);
+        let direct = topology
+            .links
+            .iter_mut()
+            .find(|l| l.ends() == ("one", "two"));
+        direct.unwrap().networks.push("green".into());
+        assert_eq!(fallback(&topology, "two", "to-one"), None);
+        topology
+            .links
+            .push(link("proxy", "two", &["green", "blue"]));
+        assert_eq!(
+            fallback(&topology, "two", "to-one"),
+            Some("2-to-proxy".into())
+        );
+        assert_eq!(fallback(&topology, "one", "to-two"), None);
+        topology
+            .links
+            .retain(|link| link.other("two") != Some("proxy"));
+        assert_eq!(fallback(&topology, "two", "to-one"), None);
     }
 
     #[test]
