@@ -72,7 +72,8 @@ fn switch<F: Frame, T: Tables>(
                 return Err(Reason::LinkAbsent);
             }
             *books = link.ledger;
-            arrived(frame, tables, &header, (network, bytes), too_big)
+            let origin = Origin::link(link.whole(header.link()));
+            arrived(frame, tables, &header, (network, origin, bytes), too_big)
         }
         _ => Err(Reason::SlowHeader),
     }
@@ -111,13 +112,14 @@ fn send<F: Frame, T: Tables>(
     Ok(sent)
 }
 
-/// On, as a frame that came in over the link that the header names: as one from the underlay does.
+/// On, as a frame that came in over the link that the header names, or that one is a rung of: as one
+/// from the underlay does.
 #[inline(always)]
 fn arrived<F: Frame, T: Tables>(
     frame: &mut F,
     tables: &T,
     header: &Slow,
-    (network, bytes): (NetworkId, u32),
+    (network, origin, bytes): (NetworkId, Origin, u32),
     too_big: &mut TooBig,
 ) -> Result<Outcome, Reason> {
     // The agent wrote the place down a while ago: another network may have it by now.
@@ -133,7 +135,7 @@ fn arrived<F: Frame, T: Tables>(
             stations: parsed.stations,
         },
         network_slot,
-        origin: Origin::link(header.link()),
+        origin,
         bytes,
         manners: PortEntry::DIRECT,
     };

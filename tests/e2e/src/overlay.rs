@@ -7,7 +7,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use lab::{Agent, Host, Lab, NamespaceGuest, Station, Underlay, UnderlaySettings, try_eventually};
+use lab::{
+    Agent, Host, Lab, NamespaceGuest, Station, Underlay, UnderlaySettings, Uplink, try_eventually,
+};
 use vnet_agent::api::{AgentStatus, Agents, OverlayStatus};
 
 use crate::ask;
@@ -97,6 +99,23 @@ pub fn proxy_settings(host: &Host, authority: &Path) -> String {
     )
 }
 
+fn guest_of(host: &Host, port: &str, number: u8) -> Result<NamespaceGuest> {
+    let station = Station::new(port, guest(number)).address(&format!("10.9.0.{number}/24"));
+    host.namespace_guest(station)
+}
+
+/// Agent of this number, on a host that is on some underlay: with an identity, a guest, and started.
+///
+/// # Errors
+///
+/// It does not start.
+pub fn place(host: Host, authority: &Path, number: u8) -> Result<Place> {
+    identity(&host, authority, host.name(), "agent", "90d")?;
+    let guest = guest_of(&host, "vm0", number + 1)?;
+    let agent = host.agent(&agent_settings(&host))?;
+    Ok(Place { agent, guest, host })
+}
+
 impl Overlay {
     /// A proxy and so many agents, all together and content.
     ///
@@ -104,15 +123,24 @@ impl Overlay {
     ///
     /// They do not come together.
     pub fn new(lab: &Lab, count: u8) -> Result<Self> {
+        Self::behind(lab, count, |_, _| Ok(()))
+    }
+
+    /// The same, where something is done to an agent's site before it begins.
+    ///
+    /// # Errors
+    ///
+    /// They do not come together.
+    pub fn behind(
+        lab: &Lab,
+        count: u8,
+        prepare: impl Fn(&Underlay, &Uplink) -> Result<()>,
+    ) -> Result<Self> {
         let underlay = lab.underlay(UnderlaySettings::default())?;
         let host = lab.host("proxy")?;
         underlay.connect(&host, "eth0")?;
         let authority = authority(lab, &host, "ca")?;
         identity(&host, &authority, "proxy", "proxy", "90d")?;
-        let guest_of = |host: &Host, port: &str, number: u8| {
-            let station = Station::new(port, guest(number)).address(&format!("10.9.0.{number}/24"));
-            host.namespace_guest(station)
-        };
         let lan = guest_of(&host, "lan0", 1)?;
         let agent = host.agent(&proxy_settings(&host, &authority))?;
         let proxy = Place {
@@ -124,11 +152,8 @@ impl Overlay {
         for number in 1..=count {
             let name = crate::stage::name(number);
             let host = lab.host(name)?;
-            underlay.connect(&host, "eth0")?;
-            identity(&host, &authority, name, "agent", "90d")?;
-            let guest = guest_of(&host, "vm0", number + 1)?;
-            let agent = host.agent(&agent_settings(&host))?;
-            agents.push(Place { agent, guest, host });
+            prepare(&underlay, &underlay.connect(&host, "eth0")?)?;
+            agents.push(place(host, &authority, number)?);
         }
         let overlay = Self {
             proxy,

@@ -24,7 +24,7 @@ fn guests_on_all_hosts_and_the_proxys_lan_are_neighbours() {
             ask::until_healthy(&place.host)?;
             let links = ask::links(&place.host)?;
             let names: Vec<_> = links.iter().map(|link| link.name.as_str()).collect();
-            assert_eq!(names, ["to-proxy"]);
+            assert_eq!(names, ["to-proxy", "tls-to-proxy"]);
         }
         assert!(agents(&overlay.proxy.host)?.turned_away.is_empty());
         Ok(())

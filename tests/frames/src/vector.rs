@@ -138,6 +138,8 @@ pub struct Link {
     pub is_resolved: bool,
     /// The link that its frames take.
     pub instead: Option<String>,
+    /// The link that it is another way of.
+    pub rung_of: Option<String>,
     /// Whether it can be sent on: not in the moment between its making and its end.
     pub is_up: bool,
     /// Whether every frame carries its send time.
@@ -153,6 +155,7 @@ impl Default for Link {
             carries: None,
             is_resolved: true,
             instead: None,
+            rung_of: None,
             is_up: true,
             stamps: false,
             is_carried: false,

@@ -254,6 +254,9 @@ fn add_link(entries: &mut Entries, actor: &LinkActor, link: &Link, stage: &Stage
     if let Some(other) = &link.instead {
         entry = entry.with_instead(Some(stage.link(other)?));
     }
+    if let Some(whole) = &link.rung_of {
+        entry = entry.with_rung_of(Some(stage.link(whole)?));
+    }
     if !link.is_up {
         entry.flags &= !LinkEntry::UP;
     }
@@ -337,6 +340,7 @@ pub fn link_entry(actor: &LinkActor, stage: &Stage) -> Result<LinkEntry> {
         },
         header,
         instead: 0,
-        _pad: [0; 6],
+        _pad: [0; 2],
+        rung_of: 0,
     })
 }

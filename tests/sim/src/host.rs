@@ -236,6 +236,7 @@ impl SimHost {
             ports: ports.collect(),
             links: self.links.clone(),
             detours: BTreeMap::new(),
+            wholes: BTreeMap::new(),
         };
     }
 

@@ -137,7 +137,7 @@ impl Agent {
             flood: link.flood,
             state: match live {
                 LinkState::FallenBack => live,
-                _ if is_up => live,
+                _ if is_up || self.own_rung(link).is_some() => live,
                 _ if is_carried => LinkState::Unconnected,
                 _ => LinkState::Unresolved,
             },
@@ -146,6 +146,8 @@ impl Agent {
                 .or_else(|| connection.as_ref().map(said_of)),
             fallback: link.fallback.clone(),
             instead: self.detour(link).map(str::to_owned),
+            rung_of: link.rung_of.clone(),
+            rung: self.rung(link),
             since_unix_ms: self.live_since_unix_ms(link),
             device: entry
                 .filter(|_| is_up)

@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -16,7 +15,6 @@ use vnet_common::addr::LinkId;
 
 use super::Agent;
 use crate::act::reconcile::links::detours;
-use crate::api::{LinkState, Problem, Severity};
 use crate::model::Link;
 use crate::sense::liveness::pulse::State;
 use crate::sense::liveness::runtime::{
@@ -84,7 +82,8 @@ impl Agent {
         self.settings.watch_links && !link.is_plain() && !link.kind.is_carried()
     }
 
-    fn life(&self, link: &Link) -> Option<Life> {
+    /// What is known of a link that is watched.
+    pub(super) fn life(&self, link: &Link) -> Option<Life> {
         let life = self.watch.lives.borrow().get(&link.name).copied();
         life.filter(|_| self.is_watched(link))
     }
@@ -121,6 +120,16 @@ impl Agent {
         let answering = self.answering();
         let now = self.reconciler.now();
         detours(&self.configuration, &self.desired.links, &answering, now)
+    }
+
+    /// The links that others are rungs of.
+    pub(super) fn wholes(&self) -> BTreeMap<LinkId, LinkId> {
+        let links = self.configuration.links.iter();
+        let rungs = links.filter_map(|link| {
+            let whole = self.desired.links.get(link.rung_of.as_ref()?)?;
+            Some((*self.desired.links.get(&link.name)?, *whole))
+        });
+        rungs.collect()
     }
 
     /// Has the frames of links that turned take another way at once, before anything else is done.
@@ -160,70 +169,4 @@ impl Agent {
             is_new
         });
     }
-
-    /// What a link with a way is, as far as its other end's answers tell, and why.
-    pub(super) fn live_state(&self, link: &Link) -> (LinkState, Option<String>) {
-        let Some((dead, since)) = self.dead(link) else {
-            return (LinkState::Up, None);
-        };
-        let why = format!("{dead}, for {}", seconds(since));
-        match self.detour(link) {
-            Some(other) => {
-                let note = format!("{why}; its frames take {other}");
-                (LinkState::FallenBack, Some(note))
-            }
-            None if link.kind.is_carried() => (LinkState::Unconnected, None),
-            None => (LinkState::Down, Some(why)),
-        }
-    }
-
-    /// Why nothing gets over a link, and since when; nothing where it is not known to be dead.
-    fn dead(&self, link: &Link) -> Option<(String, SystemTime)> {
-        if link.kind.is_carried() {
-            let (state, _) = self.carriers.state(&link.name)?;
-            let why = format!("it has no connection ({})", state.why);
-            return state.peer.is_none().then_some((why, state.since));
-        }
-        let life = self.life(link)?;
-        let why = "its other end does not answer".to_owned();
-        (life.state == State::Down).then_some((why, life.since))
-    }
-
-    /// The link that this one's frames take now.
-    pub(super) fn detour(&self, link: &Link) -> Option<&str> {
-        let id = self.desired.links.get(&link.name)?;
-        let other = self.reconciler.now().links.get(&id.0)?.instead()?;
-        let mut names = self.desired.links.iter();
-        names.find_map(|(name, id)| (*id == other).then_some(name.as_str()))
-    }
-
-    /// When the link came into the state that its other end's answers tell.
-    pub(super) fn live_since_unix_ms(&self, link: &Link) -> Option<u64> {
-        let since = self.life(link)?.since.duration_since(UNIX_EPOCH).ok()?;
-        u64::try_from(since.as_millis()).ok()
-    }
-
-    /// Links whose other ends do not answer.
-    pub(super) fn dead_link_problems(&self) -> Vec<Problem> {
-        let watched = self.configuration.links.iter();
-        let watched = watched.filter(|link| !link.kind.is_carried());
-        let dead = watched.filter_map(|link| {
-            let (_, note) = self.live_state(link);
-            note.map(|message| Problem {
-                severity: Severity::Warning,
-                subject: format!("link {}", link.name),
-                message,
-                cure: Some(format!(
-                    "see whether {} runs its data plane, and whether UDP passes on the way",
-                    link.remote
-                )),
-            })
-        });
-        dead.collect()
-    }
-}
-
-fn seconds(since: SystemTime) -> String {
-    let elapsed = since.elapsed().unwrap_or_default();
-    format!("{} s", elapsed.as_secs())
 }

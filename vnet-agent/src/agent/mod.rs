@@ -19,6 +19,7 @@ mod member;
 mod overlay;
 mod path_mtu;
 mod proxy;
+mod rung;
 mod status;
 mod tap;
 mod trace;
@@ -216,6 +217,7 @@ impl Agent {
         self.tell_probing();
         self.tell_watch();
         faults.extend(self.tell_carriers());
+        self.excuse_rungs(&mut faults);
         self.report(&faults);
         self.faults = faults;
     }
@@ -360,6 +362,7 @@ impl Agent {
             ports: ports.collect(),
             links: self.desired.links.clone(),
             detours: self.detours(),
+            wholes: self.wholes(),
         };
         self.receivers.send_replace(Arc::new(receivers));
     }

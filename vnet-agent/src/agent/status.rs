@@ -47,7 +47,9 @@ impl Agent {
             });
         }
         problems.sort_by_key(|problem| std::cmp::Reverse(problem.severity));
-        let links = self.links()?;
+        // A rung is no link of its own.
+        let mut links = self.links()?;
+        links.retain(|link| link.rung_of.is_none());
         let up = links
             .iter()
             .filter(|link| link.state == LinkState::Up)

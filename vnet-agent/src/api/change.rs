@@ -72,6 +72,7 @@ impl TryFrom<NewLink> for Link {
                 fallback,
                 kind,
                 listen_only,
+                rung_of: None,
             }),
         }
     }

@@ -107,6 +107,11 @@ pub struct LinkStatus {
     /// The link that they take now.
     #[serde(default)]
     pub instead: Option<String>,
+    /// The link whose frames it carries while the path of that one is dead.
+    #[serde(default)]
+    pub rung_of: Option<String>,
+    /// What its frames travel in now, why, and since when.
+    pub rung: LinkRung,
     /// Since when its other end answers, or does not; nothing where nobody asks.
     #[serde(default)]
     pub since_unix_ms: Option<u64>,
@@ -124,6 +129,18 @@ pub struct LinkStatus {
     /// Its connection, where it is one that the agent carries.
     #[serde(default)]
     pub connection: Option<LinkConnection>,
+}
+
+/// The rung of the ladder that a link is on: UDP where it passes, else a connection, where it has one.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct LinkRung {
+    /// What its frames travel in.
+    pub kind: Transport,
+    /// Why.
+    pub why: String,
+    /// Since when; nothing where nobody has found it out yet.
+    #[serde(default)]
+    pub since_unix_ms: Option<u64>,
 }
 
 /// The connection of a link that the agent carries, and what became of its frames since the agent

@@ -34,7 +34,7 @@ mod trace;
 pub use change::{Change, ChangeOutcome, NewLink, NewRule};
 pub use count::{AgentStats, Drop, Flow, FlowSort, Flows, LedgerValues, SideStats, Stats};
 pub use inventory::{
-    Interface, InterfaceState, LinkConnection, LinkMtu, LinkState, LinkStatus, MtuSource,
+    Interface, InterfaceState, LinkConnection, LinkMtu, LinkRung, LinkState, LinkStatus, MtuSource,
     RuleStatus,
 };
 pub use overlay::{AgentStatus, Agents, Connection, Invited, NewInvite, OverlayStatus};

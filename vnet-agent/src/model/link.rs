@@ -78,12 +78,37 @@ pub struct Link {
     /// Whether this end never opens the connection of a link that has one.
     #[serde(default, skip_serializing_if = "is_false")]
     pub listen_only: bool,
+    /// The link whose frames it carries while the path of that one is dead: another way to the same
+    /// end. Rules never lead to it, and what comes by it came over that link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rung_of: Option<String>,
 }
 
 impl Link {
     /// Whether it is bare Geneve, without a cookie.
     pub const fn is_plain(&self) -> bool {
         self.cookie.is_none()
+    }
+
+    /// Another way to the same end, for where UDP does not pass: encrypted, opened by one end.
+    ///
+    /// It goes with this link, which has to fall back to it.
+    #[must_use]
+    pub fn tls_rung(&self, listen_only: bool) -> Self {
+        Self {
+            name: self.tls_rung_name(),
+            kind: Transport::Tls,
+            listen_only,
+            flood: Flooding::Never,
+            fallback: None,
+            rung_of: Some(self.name.clone()),
+            ..self.clone()
+        }
+    }
+
+    /// What [`Link::tls_rung`] is called.
+    pub fn tls_rung_name(&self) -> String {
+        format!("tls-{}", self.name)
     }
 
     /// Whether frames of this network may cross.
@@ -102,6 +127,7 @@ impl fmt::Display for Link {
             flood,
             fallback,
             kind,
+            rung_of,
             ..
         } = self;
         let plain = match (self.is_plain(), kind) {
@@ -115,6 +141,9 @@ impl fmt::Display for Link {
             "{name} to {remote} for {}, flood {flood}{plain}",
             networks.join(", ")
         )?;
+        if let Some(whole) = rung_of {
+            write!(f, ", a rung of {whole}")?;
+        }
         match fallback {
             Some(other) => write!(f, ", falls back to {other}"),
             None => Ok(()),

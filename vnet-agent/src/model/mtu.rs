@@ -74,6 +74,7 @@ mod tests {
             fallback: None,
             kind: Transport::Udp,
             listen_only: false,
+            rung_of: None,
         }
     }
 

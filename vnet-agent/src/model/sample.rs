@@ -92,6 +92,7 @@ pub(crate) fn link(name: &str, host: u8, networks: &[&str]) -> Link {
         fallback: None,
         kind: Transport::Udp,
         listen_only: false,
+        rung_of: None,
     }
 }
 

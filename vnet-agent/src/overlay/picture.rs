@@ -95,7 +95,7 @@ fn vms(topology: &mut Topology, all: &[(&str, &Introduction)]) {
 
 /// A host's links, save those that the other end has brought already.
 fn links(topology: &mut Topology, host: &str, part: &Part) {
-    for link in &part.links {
+    for link in part.links.iter().filter(|link| link.rung_of.is_none()) {
         let Some(other) = at(topology, link.remote).map(str::to_owned) else {
             continue;
         };

@@ -16,7 +16,7 @@ use vnet_common::wire::probe::Probe;
 use vnet_common::wire::slow::Slow;
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::slow_path::{Receivers, back_to_sender, parse};
+use super::slow_path::{Receivers, parse};
 use super::too_big;
 use super::via::carry::outbox::Outboxes;
 use crate::model::offload::Offload;
@@ -103,7 +103,10 @@ pub async fn run(
                     let receivers = Arc::clone(&receivers.borrow());
                     spread(&tap, &receivers, &header, (&offload, frame), &counts).await
                 }
-                Slow::TOO_BIG => tell(&tap, &header, frame, &counts).await,
+                Slow::TOO_BIG => {
+                    let back = receivers.borrow().back_to_sender(&header);
+                    tell(&tap, back, (&header, frame), &counts).await
+                }
                 Slow::PROBE_REPLY => pass_on(&askers.replies, &header, frame, &counts),
                 _ => Err(Reason::SlowHeader),
             },
@@ -168,11 +171,11 @@ async fn spread(
 /// Tells the sender of a frame that was too big what would have fitted.
 async fn tell(
     tap: &Tap,
-    header: &Slow,
-    frame: &[u8],
+    back: Result<Slow, Reason>,
+    (header, frame): (&Slow, &[u8]),
     counts: &SlowPathCounts,
 ) -> Result<(), Reason> {
-    let back = back_to_sender(header)?;
+    let back = back?;
     let Some(answer) = too_big::answer(frame, header.mtu()) else {
         counts.too_big_unanswered.fetch_add(1, Ordering::Relaxed);
         return Ok(());

@@ -27,6 +27,8 @@ pub struct Receivers {
     pub links: BTreeMap<String, LinkId>,
     /// The links that others' frames take.
     pub detours: BTreeMap<LinkId, LinkId>,
+    /// The links that others are rungs of.
+    pub wholes: BTreeMap<LinkId, LinkId>,
 }
 
 /// Reads a frame from the tap: its header, and where the frame behind it begins to matter.
@@ -45,22 +47,30 @@ pub fn parse(bytes: &[u8]) -> Result<(Slow, &[u8]), Reason> {
 /// Hops of a frame that begins here.
 const HOP_LIMIT: u8 = 64;
 
-/// The header of a frame that goes to where another came from.
-///
-/// # Errors
-///
-/// That came from no port and no link.
-pub fn back_to_sender(header: &Slow) -> Result<Slow, Reason> {
-    let network = header.network().ok_or(Reason::SlowHeader)?;
-    let origin = header.origin();
-    match (origin.as_port(), origin.as_link()) {
-        (Some(port), _) => Ok(Slow::deliver(network, port)),
-        (_, Some(link)) => Ok(Slow::send(Slow::SEND, HOP_LIMIT, network, link)),
-        _ => Err(Reason::SlowHeader),
-    }
-}
-
 impl Receivers {
+    /// The header of a frame that goes to where another came from.
+    ///
+    /// # Errors
+    ///
+    /// That came from no port and no link.
+    pub fn back_to_sender(&self, header: &Slow) -> Result<Slow, Reason> {
+        let network = header.network().ok_or(Reason::SlowHeader)?;
+        let origin = header.origin();
+        match (origin.as_port(), origin.as_link()) {
+            (Some(port), _) => Ok(Slow::deliver(network, port)),
+            (_, Some(link)) => {
+                let carrier = self.carrier(link);
+                Ok(Slow::send(Slow::SEND, HOP_LIMIT, network, carrier))
+            }
+            _ => Err(Reason::SlowHeader),
+        }
+    }
+
+    /// The link that the frames of this one take.
+    fn carrier(&self, link: LinkId) -> LinkId {
+        self.detours.get(&link).copied().unwrap_or(link)
+    }
+
     /// The headers of the copies of this frame.
     ///
     /// # Errors
@@ -77,9 +87,10 @@ impl Receivers {
         let mut taken = BTreeSet::new();
         // Over a link that carries another's frames, one copy will do.
         let mut is_new = |link: LinkId| {
-            let carrier = self.detours.get(&link).copied().unwrap_or(link);
-            let is_back = header.origin() == Origin::link(carrier);
-            (!is_back && taken.insert(carrier)).then_some(carrier)
+            let carrier = self.carrier(link);
+            let whole = self.wholes.get(&carrier).copied().unwrap_or(carrier);
+            let is_back = header.origin() == Origin::link(whole);
+            (!is_back && taken.insert(whole)).then_some(carrier)
         };
         let copies: Vec<Slow> = targets
             .into_iter()

@@ -69,16 +69,21 @@ impl Star<'_> {
         Part {
             revision: 0,
             rules: rules.collect(),
-            links: vec![Link {
-                name: to_proxy,
-                remote: hub,
-                networks: names(&networks),
-                cookie: Some(cookie),
-                fallback: None,
-                flood: Flooding::FromPorts,
-                kind: Transport::Udp,
-                listen_only: false,
-            }],
+            links: with_rung(
+                Link {
+                    name: to_proxy,
+                    remote: hub,
+                    networks: names(&networks),
+                    cookie: Some(cookie),
+                    fallback: None,
+                    flood: Flooding::FromPorts,
+                    kind: Transport::Udp,
+                    listen_only: false,
+                    rung_of: None,
+                },
+                false,
+            )
+            .into(),
             networks,
         }
     }
@@ -121,7 +126,7 @@ impl Star<'_> {
                     }
                 }
             }
-            part.links.push(Link {
+            let link = Link {
                 name: link,
                 remote: agent,
                 networks: names(&networks),
@@ -130,7 +135,9 @@ impl Star<'_> {
                 flood: Flooding::Always,
                 kind: Transport::Udp,
                 listen_only: false,
-            });
+                rung_of: None,
+            };
+            part.links.extend(with_rung(link, true));
         }
         part
     }
@@ -166,6 +173,17 @@ impl Star<'_> {
             .cloned()
             .collect()
     }
+}
+
+/// A link between the proxy and an agent, and what takes its frames where UDP does not pass: a
+/// connection, which the agent opens, for a firewall that lets it out lets nobody in.
+pub fn with_rung(link: Link, is_proxys: bool) -> [Link; 2] {
+    let rung = link.tls_rung(is_proxys);
+    let whole = Link {
+        fallback: Some(rung.name.clone()),
+        ..link
+    };
+    [whole, rung]
 }
 
 /// The two underlay addresses of a link: the proxy's and the agent's, of one family, the proxy's
@@ -293,7 +311,8 @@ mod tests {
             [
                 "blue (id 7)",
                 "green (id 8)",
-                "to-proxy to 10.0.0.9 for blue, green, flood from-ports",
+                "to-proxy to 10.0.0.9 for blue, green, flood from-ports, falls back to tls-to-proxy",
+                "tls-to-proxy to 10.0.0.9 for blue, green, flood never, tls, a rung of to-proxy",
                 "blue: any -> any = link to-proxy",
                 "blue: any -> none = flood",
                 "green: any -> any = link to-proxy",
@@ -304,7 +323,7 @@ mod tests {
             shown(&stage.star().agent("two"))[..2],
             [
                 "blue (id 7)",
-                "to-proxy to fd00::9 for blue, flood from-ports"
+                "to-proxy to fd00::9 for blue, flood from-ports, falls back to tls-to-proxy"
             ]
         );
         assert_eq!(stage.star().agent("three"), Part::default());
@@ -316,8 +335,10 @@ mod tests {
         assert_eq!(
             shown(&stage.star().proxy()),
             [
-                "to-one to 10.0.0.1 for blue, green, flood always",
-                "to-two to fd00::2 for blue, flood always",
+                "to-one to 10.0.0.1 for blue, green, flood always, falls back to tls-to-one",
+                "tls-to-one to 10.0.0.1 for blue, green, flood never, tls, a rung of to-one",
+                "to-two to fd00::2 for blue, flood always, falls back to tls-to-two",
+                "tls-to-two to fd00::2 for blue, flood never, tls, a rung of to-two",
                 "blue: any -> any = port lan0",
                 "blue: any -> none = flood",
                 "green: any -> none = flood",
@@ -370,11 +391,22 @@ mod tests {
         let part = stage.star().agent("one");
         assert_eq!(shown(&part), ["blue (id 7)", "green (id 8)"]);
         let links: Vec<_> = stage.star().proxy().links;
-        assert_eq!(links.len(), 1);
+        assert_eq!(links.len(), 2);
         // Ports in networks that nobody has made count for nothing.
         stage.agents.get_mut("two").unwrap().ports = vec![port("tap0", "grey", &[GUEST_TWO])];
         assert_eq!(stage.star().agent("two"), Part::default());
         assert!(stage.star().proxy().links.is_empty());
+    }
+
+    #[test]
+    fn the_agent_opens_the_rung_and_the_proxy_listens() {
+        let stage = Stage::new();
+        let rung = |part: Part| part.links.into_iter().find(|link| link.rung_of.is_some());
+        let (agent, proxy) = (rung(stage.star().agent("one")), rung(stage.star().proxy()));
+        let (agent, proxy) = (agent.unwrap(), proxy.unwrap());
+        assert_eq!((agent.listen_only, proxy.listen_only), (false, true));
+        assert_eq!(agent.cookie, proxy.cookie);
+        assert_eq!(proxy.rung_of.as_deref(), Some("to-one"));
     }
 
     #[test]

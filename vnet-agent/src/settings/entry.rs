@@ -283,6 +283,7 @@ fn link(section: Section<'_>, reader: &mut Reader) -> Link {
         fallback: fallback.or(None),
         kind: kind.or(Transport::Udp),
         listen_only: listen_only.or(false),
+        rung_of: None,
     }
 }
 

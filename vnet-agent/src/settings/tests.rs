@@ -193,6 +193,7 @@ fn a_file_that_says_everything_is_understood() {
                 flood: Flooding::Always,
                 kind: Transport::Tls,
                 listen_only: true,
+                rung_of: None,
                 ..sample::link("to-two", 2, &["blue", "green"])
             },
             Link {

@@ -16,9 +16,9 @@ use vnet_agent::api::stream::{Event, Teller};
 use vnet_agent::api::{
     ASKS_WAITING_MAX, AgentStats, AgentStatus, Agents, Answer, AppliedTopology, Ask, Change,
     ChangeOutcome, Connection, EntriesStatus, Flow, Flows, HostRun, Interface, InterfaceState,
-    Invited, KernelRun, LedgerValues, LinkState, LinkStatus, LinksSummary, Place, Problem, Refusal,
-    Request, RuleStatus, Severity, SideStats, Stats, Status, TopologyPlan, TopologyStatus,
-    TraceReport, TraceRequest, Verdict, http,
+    Invited, KernelRun, LedgerValues, LinkRung, LinkState, LinkStatus, LinksSummary, Place,
+    Problem, Refusal, Request, RuleStatus, Severity, SideStats, Stats, Status, TopologyPlan,
+    TopologyStatus, TraceReport, TraceRequest, Verdict, http,
 };
 use vnet_agent::model::configuration::{Limits, Underlay, UnderlayMatch};
 use vnet_agent::model::{
@@ -371,6 +371,12 @@ fn link_status() -> LinkStatus {
         source: Some([10, 0, 0, 1].into()),
         fallback: None,
         instead: None,
+        rung_of: None,
+        rung: LinkRung {
+            kind: Transport::Udp,
+            why: "its other end answers over udp".into(),
+            since_unix_ms: Some(1_790_000_000_000),
+        },
         since_unix_ms: None,
         guest_mtu_bytes: Some(1430),
         mtu: None,
@@ -491,6 +497,7 @@ fn configuration() -> Configuration {
             flood: Flooding::FromPorts,
             kind: Transport::Udp,
             listen_only: false,
+            rung_of: None,
         }],
         rules: vec![Rule {
             network: "blue".into(),

@@ -57,6 +57,7 @@ async fn every_change_reaches_the_agent_as_what_it_means() {
         flood: Flooding::FromPorts,
         kind: Transport::Udp,
         listen_only: false,
+        rung_of: None,
     };
     let plain = Link {
         cookie: None,

@@ -233,7 +233,7 @@ fn a_host_is_told_its_part() {
     let (folder, _) = example();
     let part = topology(folder.path(), &["part", "lan.vnet", "one"], "");
     for line in [
-        "link     to-proxy to 10.0.0.100 for blue, flood always",
+        "link     to-proxy to 10.0.0.100 for blue, flood always, falls back to tls-to-proxy",
         "rule     blue: any -> 52:54:00:00:00:02 = link to-two",
     ] {
         assert!(
@@ -275,7 +275,7 @@ fn one_line_becomes_a_text_that_makes_sense() {
     let checked = topology(folder.path(), &["check", "-"], &planned.out);
     assert_eq!(
         checked.out,
-        "1 network, 4 hosts, 3 VMs, 6 links, 13 rules\n"
+        "1 network, 4 hosts, 3 VMs, 6 links, 16 rules\n"
     );
     let wrong = topology(folder.path(), &["plan", "rign of a, b, c"], "");
     assert_eq!(wrong.code, Some(1));

@@ -204,6 +204,7 @@ async fn links_are_added_with_a_cookie_from_anywhere_and_deleted() {
         flood: Flooding::FromPorts,
         kind: Transport::Udp,
         listen_only: false,
+        rung_of: None,
     };
     let add = "link add to-two --remote 10.0.0.2 --network blue,green";
     for secret in [

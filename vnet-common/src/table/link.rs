@@ -30,7 +30,10 @@ plain! {
         /// Outer Ethernet, IP, UDP and Geneve headers and the option, from the start.
         pub header: [u8; HEADER_ROOM],
         /// Zero.
-        pub _pad: [u8; 6],
+        pub _pad: [u8; 2],
+        /// Where it is another way to the same end: one more than the id of the link whose frames it
+        /// carries; else 0. What comes by it came over that link.
+        pub rung_of: u32,
     }
 }
 
@@ -55,7 +58,8 @@ impl LinkEntry {
         ipv4_sum: 0,
         instead: 0,
         header: [0; HEADER_ROOM],
-        _pad: [0; 6],
+        _pad: [0; 2],
+        rung_of: 0,
     };
 
     /// The link that its frames take while its path is dead.
@@ -75,6 +79,26 @@ impl LinkEntry {
             None => 0,
         };
         Self { instead, ..self }
+    }
+
+    /// The link that frames over this one, which is `id`, belong to: it, or the one that it is a rung
+    /// of.
+    #[inline(always)]
+    pub const fn whole(&self, id: LinkId) -> LinkId {
+        match self.rung_of.checked_sub(1) {
+            Some(whole) => LinkId(whole),
+            None => id,
+        }
+    }
+
+    /// The same entry, as a rung of that link.
+    #[must_use]
+    pub const fn with_rung_of(self, link: Option<LinkId>) -> Self {
+        let rung_of = match link {
+            Some(LinkId(id)) => id.wrapping_add(1),
+            None => 0,
+        };
+        Self { rung_of, ..self }
     }
 
     /// Bytes of outer headers for links of this kind, outer Ethernet included.

@@ -108,7 +108,7 @@ fn to_link<F: Frame, T: Tables>(
     outside: &Outside,
 ) -> Result<Outcome, Reason> {
     let (id, link) = carrier(tables, id).ok_or(Reason::LinkAbsent)?;
-    if arrival.origin == Origin::link(id) {
+    if arrival.origin == Origin::link(link.whole(id)) {
         return Err(Reason::Reflection);
     }
     send(frame, tables, id, link, outside, false)

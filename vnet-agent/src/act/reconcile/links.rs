@@ -102,6 +102,16 @@ pub(super) fn links(
         };
         desired.image.links.insert(id.0, entry);
     }
+    for link in &wanted.links {
+        let whole = link
+            .rung_of
+            .as_ref()
+            .and_then(|name| desired.links.get(name));
+        let id = desired.links.get(&link.name);
+        if let Some(entry) = id.and_then(|id| desired.image.links.get_mut(&id.0)) {
+            *entry = entry.with_rung_of(whole.copied());
+        }
+    }
     let detours = detours(wanted, &desired.links, given.answering, now);
     for (id, other) in detours {
         if let Some(entry) = desired.image.links.get_mut(&id.0) {

@@ -78,6 +78,8 @@ pub enum Verb {
     /// Edges to other agents.
     #[command(subcommand)]
     Link(link::Verb),
+    /// What each link's frames travel in now (udp, or tls where that does not pass), why, since when.
+    Links,
     /// Which frames go where.
     #[command(subcommand)]
     Rule(rule::Verb),

@@ -266,10 +266,10 @@ fn render(links: &[LinkStatus], now_unix_ms: Option<u64>, columns: Option<usize>
             number::short(link.sent_packets),
             number::short(link.received_packets),
             link.flood.to_string(),
-            if link.plain {
-                "plain".into()
-            } else {
-                link.kind.to_string()
+            match &link.rung_of {
+                _ if link.plain => "plain".into(),
+                Some(whole) => format!("{}, a rung of {whole}", link.kind),
+                None => link.kind.to_string(),
             },
         ]);
     }
@@ -304,7 +304,7 @@ fn narrow(link: &LinkStatus, now_unix_ms: Option<u64>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use vnet_agent::api::{ChangeOutcome, LinkMtu, LinkState, MtuSource};
+    use vnet_agent::api::{ChangeOutcome, LinkMtu, LinkRung, LinkState, MtuSource};
 
     use super::*;
 
@@ -325,6 +325,12 @@ mod tests {
             source: None,
             fallback: None,
             instead: None,
+            rung_of: None,
+            rung: LinkRung {
+                kind: Transport::Udp,
+                why: "its other end answers over udp".into(),
+                since_unix_ms: None,
+            },
             since_unix_ms: None,
             guest_mtu_bytes: Some(1330),
             mtu: Some(LinkMtu {

@@ -18,6 +18,7 @@ mod link;
 mod number;
 mod pcap;
 mod rule;
+mod rungs;
 mod screen;
 mod stats;
 mod status;
@@ -64,6 +65,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             Verb::Trace(trace) => trace::run(&trace, &client, &screen).await,
             Verb::Watch => watch::run(&client, &screen).await,
             Verb::Interface(verb) => interface::run(&verb, &client, &screen).await,
+            Verb::Links => rungs::run(&client, &screen).await,
             Verb::Link(verb) => link::run(verb, &client, &screen).await,
             Verb::Rule(verb) => rule::run(verb, &client, &screen).await,
             Verb::Topology(verb) => topology::run(&verb, &client, &screen).await,

@@ -3,6 +3,7 @@
 //! Input: the whole, and the secrets. Output: the host's part, in the words of its own
 //! configuration: links by name and remote address, rules to links and ports.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use vnet_common::addr::Cookie;
@@ -53,7 +54,7 @@ impl Topology {
         let rules = own_rules
             .map(|rule| own_rule(rule, &links))
             .collect::<Result<Vec<_>, _>>()?;
-        let links: Vec<model::Link> = links.into_iter().map(|(_, link)| link).collect();
+        let links = self.with_rungs(host, links);
         let here = |name: &str| {
             links.iter().any(|link| link.carries(name))
                 || rules.iter().any(|rule| rule.network == name)
@@ -106,6 +107,7 @@ impl Topology {
             },
             // The end that is written first opens it.
             listen_only: link.kind.has_opener() && link.from != own.name,
+            rung_of: None,
         })
     }
 
@@ -129,6 +131,32 @@ impl Topology {
                 .find(carries_all)
                 .map(|other| other.name.clone());
         }
+    }
+
+    /// The links, those between agents and the middle of the star with another way for where UDP
+    /// does not pass: the agent opens it. Two hosts have one at the most, for what they prove to each
+    /// other is a cookie that they have once.
+    fn with_rungs(&self, host: &str, links: Vec<(&Link, model::Link)>) -> Vec<model::Link> {
+        let is_proxy = |name: &str| self.host(name).is_some_and(|h| h.role == Role::Proxy);
+        let of_star = |link: &Link| is_proxy(&link.from) != is_proxy(&link.to);
+        let is_proxys = is_proxy(host);
+        let mut connected: BTreeSet<Option<Cookie>> = links
+            .iter()
+            .filter(|(_, own)| own.kind.is_carried())
+            .map(|(_, own)| own.cookie)
+            .collect();
+        let mut all = Vec::new();
+        for (link, mut own) in links {
+            let needs_one = link.kind == LinkKind::Udp && of_star(link);
+            if needs_one && connected.insert(own.cookie) {
+                let rung = own.tls_rung(is_proxys);
+                own.fallback = Some(rung.name.clone());
+                all.extend([own, rung]);
+            } else {
+                all.push(own);
+            }
+        }
+        all
     }
 
     fn remote(&self, host: &str) -> Result<IpAddr, PartError> {
@@ -219,7 +247,8 @@ mod tests {
         assert_eq!(
             links,
             [
-                "to-proxy to 10.0.0.100 for blue, flood always",
+                "to-proxy to 10.0.0.100 for blue, flood always, falls back to tls-to-proxy",
+                "tls-to-proxy to 10.0.0.100 for blue, flood never, tls, a rung of to-proxy",
                 "to-two to 10.0.0.2 for blue, flood never, falls back to to-proxy",
             ]
         );
@@ -278,8 +307,11 @@ mod tests {
             fallback(&topology, "two", "to-one"),
             Some("to-proxy".into())
         );
-        assert_eq!(fallback(&topology, "one", "to-proxy"), None);
-        assert_eq!(fallback(&topology, "proxy", "to-one"), None);
+        let rung = fallback(&topology, "one", "to-proxy");
+        assert_eq!(rung, Some("tls-to-proxy".into()));
+        assert_eq!(fallback(&topology, "one", "tls-to-proxy"), None);
+        let rung = fallback(&topology, "proxy", "to-one");
+        assert_eq!(rung, Some("tls-to-one".into()));
         assert_eq!(fallback(&topology, "proxy", "to-far"), None);
         let direct = topology
             .links
@@ -295,6 +327,7 @@ mod tests {
             Some("2-to-proxy".into())
         );
         assert_eq!(fallback(&topology, "one", "to-two"), None);
+        topology.rules.clear();
         topology
             .links
             .retain(|link| link.other("two") != Some("proxy"));
@@ -334,7 +367,8 @@ mod tests {
         assert_eq!(topology.problems(), []);
         let part = topology.part("two", 1, &secrets(&topology)).unwrap();
         let names: Vec<_> = part.links.iter().map(|l| l.name.as_str()).collect();
-        assert_eq!(names, ["to-2-one", "to-one", "2-to-one", "to-proxy"]);
+        let expected = ["to-2-one", "to-one", "2-to-one", "to-proxy", "tls-to-proxy"];
+        assert_eq!(names, expected);
     }
 
     /// A host whose own file has a port for each of its VMs and for the devices of rules.

@@ -13,10 +13,11 @@ pub const SAY_ALIVE: Duration = Duration::from_millis(1000);
 /// After so long without a word, the other end is not there.
 pub const SILENCE_MAX: Duration = Duration::from_millis(3500);
 /// The end that is not the first to open a connection waits so long for the other.
-pub const GIVE_WAY: Duration = Duration::from_secs(3);
+pub const GIVE_WAY: Duration = Duration::from_millis(300);
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Shorter than a second, in which a star has to be whole again once its paths are.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// The pause before the next try, ever longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,8 +136,8 @@ mod tests {
     #[test]
     fn pauses_grow_and_stay_within_bounds() {
         let mut backoff = Backoff::default();
-        let pauses: Vec<_> = (0..8).map(|_| backoff.pause(0).as_millis()).collect();
-        assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+        let pauses: Vec<_> = (0..5).map(|_| backoff.pause(0).as_millis()).collect();
+        assert_eq!(pauses, [100, 200, 400, 500, 500]);
         assert!(backoff.pause(255) >= LONGEST_PAUSE / 2);
         backoff.reset();
         assert_eq!(backoff.pause(0), FIRST_PAUSE);

@@ -34,6 +34,7 @@ fn link(name: &str, host: u8, flood: Flooding) -> Link {
         fallback: None,
         kind: Transport::Udp,
         listen_only: false,
+        rung_of: None,
     }
 }
 
