@@ -113,7 +113,7 @@ set_up_check() {
 }
 
 set_up_lab() {
-    packages "tools for the lab" iproute2 ethtool tcpdump iputils-ping iperf3 kmod cpio \
+    packages "tools for the lab" iproute2 nftables ethtool tcpdump iputils-ping iperf3 kmod cpio \
         busybox-static qemu-system-x86
     # The lab fetches the guests' kernel itself, as a package that it only unpacks.
     apt-cache show linux-image-cloud-amd64 >/dev/null 2>&1 || [ "$(id -u)" -ne 0 ] ||
