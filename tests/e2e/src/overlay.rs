@@ -76,12 +76,13 @@ pub fn identity(
     Ok(path)
 }
 
-/// What an agent is told: its port, and where the proxy is.
+/// What an agent is told: its ports, `vm0` and those that a test may add, and where the proxy is.
 pub fn agent_settings(host: &Host) -> String {
     format!(
         "[underlay]\ndevice = \"eth0\"\ndoor = \"xdp\"\n\n\
          [control]\nrole = \"agent\"\nproxy = \"{CONTROL}\"\nidentity = \"{}\"\n\n\
-         [[port]]\nname = \"vm0\"\nnetwork = \"blue\"\naddresses = \"learn\"\ndoor = \"xdp\"\n",
+         [[port]]\nname = \"vm0\"\nnetwork = \"blue\"\naddresses = \"learn\"\ndoor = \"xdp\"\n\n\
+         [[port]]\npattern = \"load*\"\nnetwork = \"blue\"\naddresses = \"learn\"\ndoor = \"xdp\"\n",
         host.directory().join("identity.pem").display()
     )
 }

@@ -43,6 +43,7 @@ impl Agent {
             Ask::ApplyTopology(wanted) => Answer::TopologyPlan(self.apply_topology(*wanted)?),
             Ask::UndoTopology(undo) => Answer::TopologyPlan(self.undo_topology(undo)?),
             Ask::TopologyHistory => Answer::TopologyHistory(self.topology_history()?),
+            Ask::Rollout => Answer::Rollout(self.rollout_status()?),
             Ask::Invite(wanted) => Answer::Invited(self.invite(&wanted)?),
             Ask::Configuration => Answer::Configuration(Box::new(self.configuration.clone())),
         })

@@ -169,4 +169,15 @@ impl Agent {
             is_new
         });
     }
+
+    /// Why a link cannot be counted on yet. One whose frames take another way can, once that is known.
+    pub(super) fn unproven(&self, link: &Link) -> Option<&'static str> {
+        let state = self.is_watched(link).then(|| self.life(link));
+        match state?.map(|life| life.state) {
+            Some(State::Up) => None,
+            Some(State::Down) if self.detour(link).is_some() => None,
+            Some(State::Down) => Some("its other end does not answer"),
+            Some(State::Unknown) | None => Some("its other end has not answered yet"),
+        }
+    }
 }

@@ -18,13 +18,15 @@ use crate::act::reconcile::desired::Fault;
 use crate::api::OverlayStatus;
 use crate::identity::{Bundle, Certificate, CertificateFingerprint, KeyAndRequest, Role};
 use crate::model::part::Part;
-use crate::overlay::message::{Hello, Introduction, VERSION};
+use crate::overlay::message::{Hello, Introduction, Missing, VERSION};
 use crate::overlay::via::control_tls::AgentTls;
 use crate::overlay::via::dial::{self, Command, Dialler, Renewed, Standing};
 use crate::store::secret;
 
 /// Between two looks at certificates.
 const LOOK: Duration = Duration::from_secs(1);
+/// For what a part needs to be there: next hops, connections, answers from other ends.
+pub(super) const READY_MAX: Duration = Duration::from_millis(1500);
 /// For an answer to a request for a certificate, and between two of them.
 const RENEWAL_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -116,6 +118,8 @@ pub(super) struct Member {
     address: String,
     identity: Identity,
     asked: Option<(KeyAndRequest, Instant)>,
+    /// The part that is stored, and since when, of which the proxy has not been told yet.
+    unanswered: Option<(u64, Instant)>,
     declined: Option<String>,
     look: tokio::time::Interval,
     tls: watch::Sender<AgentTls>,
@@ -178,6 +182,7 @@ impl Member {
             address: proxy,
             identity,
             asked: None,
+            unanswered: None,
             declined: None,
             look,
             tls,
@@ -213,13 +218,35 @@ impl Member {
         });
     }
 
-    /// Tells the proxy what became of a part.
+    /// Tells the proxy what became of a part: at once where it is declined, else once it is in
+    /// force.
     pub(super) fn answer(&mut self, revision: u64, taken: Result<(), String>) {
         self.declined = taken.clone().err();
-        self.command(match taken {
-            Ok(()) => Command::Kept(revision),
-            Err(why) => Command::Declined(revision, why),
-        });
+        match taken {
+            Ok(()) => self.unanswered = Some((revision, Instant::now())),
+            Err(why) => self.command(Command::Declined(revision, why)),
+        }
+    }
+
+    /// Whether the proxy waits to hear that a part is in force.
+    pub(super) const fn owes_an_answer(&self) -> bool {
+        self.unanswered.is_some()
+    }
+
+    /// Tells the proxy that a part is in force, as soon as nothing is missing; what is missing still
+    /// after a while is told with it.
+    pub(super) fn ready(&mut self, missing: Vec<Missing>) {
+        let Some((revision, since)) = self.unanswered else {
+            return;
+        };
+        if !missing.is_empty() && since.elapsed() < READY_MAX {
+            return;
+        }
+        self.unanswered = None;
+        if !missing.is_empty() {
+            self.command(Command::Lacks(revision, missing));
+        }
+        self.command(Command::Kept(revision));
     }
 
     fn command(&self, command: Command) {

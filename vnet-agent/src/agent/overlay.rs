@@ -20,7 +20,7 @@ use crate::model::configuration::{Limits, UnderlayMatch};
 use crate::model::part::Part;
 use crate::model::wanted::{in_force, is_new};
 use crate::model::{Addresses, Configuration};
-use crate::overlay::message::{Capacities, IntroducedPort, Introduction};
+use crate::overlay::message::{Capacities, IntroducedPort, Introduction, Missing};
 use crate::overlay::via::dial::Renewed;
 use crate::overlay::via::listen::Question;
 use crate::settings::{ControlRole, ControlSettings};
@@ -49,6 +49,8 @@ pub(super) enum Happening {
     Asked(Question),
     /// It is time to look at certificates.
     Look,
+    /// It is time to go on with a change of the whole overlay.
+    Due,
 }
 
 impl Control {
@@ -169,11 +171,48 @@ impl Agent {
             return;
         }
         let introduction = self.introduction();
+        let is_asked = matches!(&self.control, Control::Member(member) if member.owes_an_answer());
+        let missing = match is_asked {
+            true => self.missing(),
+            false => Vec::new(),
+        };
         match &mut self.control {
             Control::None => {}
-            Control::Member(member) => member.introduce(introduction),
+            Control::Member(member) => {
+                member.introduce(introduction);
+                member.ready(missing);
+            }
             Control::Proxy(_) => self.deal(introduction).await,
         }
+    }
+
+    /// What of this host's part is not in force: links that do not lead to their other ends yet, and
+    /// what the kernel has no room for.
+    pub(super) fn missing(&self) -> Vec<Missing> {
+        let links = self.part.iter().flat_map(|part| &part.links);
+        // What is amiss with a rung is its whole link's matter.
+        let links = links.filter(|link| link.rung_of.is_none());
+        let links = links.filter_map(|link| {
+            let subject = format!("link {}", link.name);
+            let fault = self.faults.iter().find(|fault| fault.subject == subject);
+            let why = match fault {
+                Some(fault) => fault.message.clone(),
+                None => self.unproven(link)?.to_owned(),
+            };
+            Some(Missing {
+                link: Some(link.name.clone()),
+                why: format!("{subject}: {why}"),
+            })
+        });
+        let tables = ["links", "rules", "data plane"];
+        let tables = self.faults.iter().filter(|fault| {
+            self.part.is_some() && !fault.is_waiting && tables.contains(&fault.subject.as_str())
+        });
+        let tables = tables.map(|fault| Missing {
+            link: None,
+            why: format!("{}: {}", fault.subject, fault.message),
+        });
+        links.chain(tables).collect()
     }
 
     /// Stores a part and brings it about.

@@ -7,6 +7,7 @@
 mod admission;
 mod certificates;
 mod report;
+mod rollout;
 mod topology;
 
 use std::collections::BTreeMap;
@@ -27,7 +28,7 @@ use vnet_common::addr::Cookie;
 use super::Agent;
 use super::member::Identity;
 use super::overlay::{Control, Happening, now_unix_ms};
-use crate::api::{Agents, Invited, NewInvite, Refusal};
+use crate::api::{Agents, Invited, NewInvite, Refusal, RolloutStatus};
 use crate::identity::{Invites, Role};
 use crate::model::part::Part;
 use crate::model::topology::History;
@@ -74,6 +75,9 @@ pub(super) struct Proxy {
     /// Whether the parts are to be made anew.
     is_stale: bool,
     trouble: Option<String>,
+    /// What is being brought about, and what became of the last.
+    change: Option<Box<rollout::Change>>,
+    last_change: Option<RolloutStatus>,
     door: Arc<Door>,
     tls: watch::Sender<ProxyTls>,
     questions: mpsc::Receiver<Question>,
@@ -143,6 +147,8 @@ impl Proxy {
             sessions: BTreeMap::new(),
             is_stale: true,
             trouble: None,
+            change: None,
+            last_change: None,
             door,
             tls,
             questions,
@@ -156,6 +162,7 @@ impl Proxy {
         tokio::select! {
             Some(question) = self.questions.recv() => Happening::Asked(question),
             _ = self.look.tick() => Happening::Look,
+            () = rollout::due(self.change.as_deref()) => Happening::Due,
         }
     }
 
@@ -202,6 +209,12 @@ impl Agent {
             proxy.introduction = introduction;
             proxy.is_stale = true;
         }
+        if self.turn_rollout().await {
+            return;
+        }
+        let Control::Proxy(proxy) = &mut self.control else {
+            return;
+        };
         // Without an address of its own the proxy would take everybody's links away.
         if proxy.introduction.underlay.is_empty() || !std::mem::take(&mut proxy.is_stale) {
             return;

@@ -44,7 +44,10 @@ pub use status::{
     DoorStatus, EntriesStatus, LinksSummary, NetworkStatus, Problem, Severity, Status, TableFill,
     UnderlayStatus,
 };
-pub use topology::{AppliedTopology, NewTopology, TopologyPlan, TopologyStatus, Undo};
+pub use topology::{
+    AppliedTopology, NewTopology, RolloutStage, RolloutState, RolloutStatus, TopologyPlan,
+    TopologyStatus, Undo,
+};
 pub use trace::{FrameBytes, HostRun, KernelRun, TraceReport, TraceRequest, TraceStep, Verdict};
 
 /// How many asks may wait for the agent's task; further ones are refused as unavailable.
@@ -152,6 +155,8 @@ pub enum Ask {
     UndoTopology(Undo),
     /// Which topologies were applied? Answered by [`Answer::TopologyHistory`].
     TopologyHistory,
+    /// How far is the last change of the topology? Answered by [`Answer::Rollout`].
+    Rollout,
 }
 
 /// What the agent answers; each belongs to one or more [`Ask`]s. In JSON only the value inside.
@@ -188,4 +193,6 @@ pub enum Answer {
     TopologyPlan(TopologyPlan),
     /// To [`Ask::TopologyHistory`].
     TopologyHistory(Vec<AppliedTopology>),
+    /// To [`Ask::Rollout`].
+    Rollout(RolloutStatus),
 }

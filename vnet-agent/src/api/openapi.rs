@@ -14,7 +14,7 @@ use super::query::{DeleteLinkQuery, DeleteRuleQuery, DropsQuery, FlowsQuery, NoQ
 use super::stream::Event;
 use super::{
     Agents, AppliedTopology, Change, Drop, Flows, Interface, Invited, LinkStatus, NewInvite,
-    NewLink, NewRule, NewTopology, Refusal, RuleStatus, Stats, Status, TopologyPlan,
+    NewLink, NewRule, NewTopology, Refusal, RolloutStatus, RuleStatus, Stats, Status, TopologyPlan,
     TopologyStatus, TraceReport, TraceRequest, Undo, metrics,
 };
 use crate::model::Configuration;
@@ -229,6 +229,11 @@ pub const OPERATIONS: &[Operation] = &[
         "/v1/topology/history",
         "Which topologies were applied, oldest first? On the proxy",
         Answers::Json(schema_of::<Vec<AppliedTopology>>),
+    ),
+    get(
+        "/v1/topology/rollout",
+        "How far is the last change of the topology? On the proxy",
+        Answers::Json(schema_of::<RolloutStatus>),
     ),
     get(
         PATH,

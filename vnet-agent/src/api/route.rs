@@ -93,6 +93,7 @@ pub fn router(asks: mpsc::Sender<Request>, events: Teller) -> Router {
         )
         .route("/v1/topology/undo", post(undo_topology))
         .route("/v1/topology/history", simple(|| Ask::TopologyHistory))
+        .route("/v1/topology/rollout", simple(|| Ask::Rollout))
         .route(METRICS, get(scrape))
         .route(openapi::PATH, get(describe))
         .fallback(unknown_path)

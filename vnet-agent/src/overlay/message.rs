@@ -47,6 +47,13 @@ pub enum ToProxy {
         /// Why not.
         why: String,
     },
+    /// The part of this revision is on my disk, and this of it is not in force.
+    Lacks {
+        /// Its revision.
+        revision: u64,
+        /// What.
+        missing: Vec<Missing>,
+    },
     /// A new certificate, please; with the request of a new key.
     Renew {
         /// PKCS #10, DER.
@@ -115,6 +122,15 @@ pub enum JoinAnswer {
         /// Why, for people.
         why: String,
     },
+}
+
+/// What of a part is not in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missing {
+    /// The link that it is about, if it is about one.
+    pub link: Option<String>,
+    /// What is the matter, for people.
+    pub why: String,
 }
 
 /// Who an agent is.

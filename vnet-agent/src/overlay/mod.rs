@@ -7,6 +7,7 @@ pub mod message;
 pub mod picture;
 pub mod refusal;
 pub mod roll;
+pub mod rollout;
 pub mod runtime;
 pub mod session;
 pub mod slow_path;

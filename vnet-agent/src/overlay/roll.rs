@@ -19,7 +19,7 @@ use vnet_common::addr::Mac;
 pub use self::deal::is_same;
 use self::error::STATIONS_MAX;
 pub use self::error::{AGENTS_MAX, RollError};
-use super::message::{Hello, Introduction};
+use super::message::{Hello, Introduction, Missing};
 use crate::model::Network;
 use crate::model::part::{Part, Secrets};
 use crate::model::problem::check_underlay_address;
@@ -63,6 +63,8 @@ pub struct Presence {
     pub revision: Option<u64>,
     /// The part that it declined, and why.
     pub declined: Option<(u64, String)>,
+    /// The part that it goes by though something is missing, and what.
+    pub lacks: Option<(u64, Vec<Missing>)>,
 }
 
 /// Who belongs, and who is there.
@@ -162,6 +164,7 @@ impl Roll {
                 expires_unix_s: guest.expires_unix_s,
                 revision: hello.held,
                 declined: None,
+                lacks: None,
             },
         );
         Ok(before)
@@ -261,6 +264,18 @@ impl Roll {
         if let Some(presence) = self.presence(session) {
             presence.declined = Some((revision, why));
         }
+    }
+
+    /// The agent of this connection goes by this revision, and something is missing.
+    pub fn lacks(&mut self, session: u64, revision: u64, missing: Vec<Missing>) {
+        if let Some(presence) = self.presence(session) {
+            presence.lacks = Some((revision, missing));
+        }
+    }
+
+    /// Remembers the cookies that another has dealt.
+    pub fn take_secrets(&mut self, other: &Self) {
+        self.kept.secrets = other.kept.secrets.clone();
     }
 
     /// The agent of this connection has a new certificate.

@@ -17,8 +17,9 @@ use vnet_agent::api::{
     ASKS_WAITING_MAX, AgentStats, AgentStatus, Agents, Answer, AppliedTopology, Ask, Change,
     ChangeOutcome, Connection, EntriesStatus, Flow, Flows, HostRun, Interface, InterfaceState,
     Invited, KernelRun, LedgerValues, LinkRung, LinkState, LinkStatus, LinksSummary, Place,
-    Problem, Refusal, Request, RuleStatus, Severity, SideStats, Stats, Status, TopologyPlan,
-    TopologyStatus, TraceReport, TraceRequest, Verdict, http,
+    Problem, Refusal, Request, RolloutStage, RolloutState, RolloutStatus, RuleStatus, Severity,
+    SideStats, Stats, Status, TopologyPlan, TopologyStatus, TraceReport, TraceRequest, Verdict,
+    http,
 };
 use vnet_agent::model::configuration::{Limits, Underlay, UnderlayMatch};
 use vnet_agent::model::{
@@ -245,6 +246,18 @@ fn answer(ask: Ask, healthy: bool) -> Option<Result<Answer, Refusal>> {
             undone_unix_ms: None,
             is_current: true,
         }]),
+        Ask::Rollout => Answer::Rollout(RolloutStatus {
+            state: RolloutState::Done,
+            stages: vec![RolloutStage {
+                name: "new links".into(),
+                is_back: false,
+                took_ms: Some(12),
+            }],
+            of: 1,
+            waiting: Vec::new(),
+            failed: BTreeMap::new(),
+            astray: Vec::new(),
+        }),
         Ask::Invite(wanted) => Answer::Invited(Invited {
             host: wanted.host,
             token: "vnet-AQ".into(),
@@ -270,6 +283,7 @@ fn plan(applied: bool) -> TopologyPlan {
         changes: vec!["~ VM vm1 moves from one to hub".into()],
         warnings: vec!["no links lead from one to the proxy".into()],
         hosts: vec!["hub".into(), "one".into()],
+        absent: vec!["one".into()],
     }
 }
 

@@ -331,7 +331,8 @@ mod of_the_proxy {
 
     const PLAN: &str = "~ VM vm1 moves from one to hub\n\
                         warning: no links lead from one to the proxy\n\
-                        Hosts with another part: hub, one.\n";
+                        Hosts with another part: hub, one.\n\
+                        Not connected, changes when it is back: one.\n";
 
     #[tokio::test]
     async fn the_plan_is_shown_before_anything_happens() {
@@ -348,11 +349,13 @@ mod of_the_proxy {
         assert_eq!(agent.asked(), [asked(true)]);
         let done = ask(&agent, "apply -").await;
         assert_eq!((done.code, done.err.as_str()), (Some(0), ""));
-        assert_eq!(done.out, format!("{PLAN}Applied.\n"));
-        assert_eq!(agent.asked(), [asked(true), asked(false), Ask::Agents]);
+        let stages = "Stage 1 of 1, new links: 12 ms\n";
+        assert_eq!(done.out, format!("{PLAN}{stages}Applied.\n"));
+        assert_eq!(agent.asked(), [asked(true), asked(false), Ask::Rollout]);
         let undone = ask(&agent, "undo").await;
-        assert_eq!((undone.code, undone.out.as_str()), (Some(0), PLAN));
+        assert_eq!(undone.code, Some(0), "{}", undone.err);
+        assert_eq!(undone.out, format!("{PLAN}{stages}Undone.\n"));
         let undo = Ask::UndoTopology(Undo { dry_run: false });
-        assert_eq!(agent.asked(), [undo, Ask::Agents]);
+        assert_eq!(agent.asked(), [undo, Ask::Rollout]);
     }
 }

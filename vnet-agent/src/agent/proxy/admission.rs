@@ -62,6 +62,9 @@ impl Agent {
                 }
             }
             Question::Kept(session, revision) => proxy.roll.goes_by(session, revision),
+            Question::Lacks(session, revision, missing) => {
+                proxy.roll.lacks(session, revision, missing);
+            }
             Question::Declined(session, revision, why) => {
                 warn!(revision, "an agent declines its part: {why}");
                 proxy.roll.declined(session, revision, why);

@@ -1,16 +1,15 @@
 //! What does an admin want of the whole overlay, and is it brought about?
 //!
-//! A topology is checked, compared with what is there, and dealt on trial, before it counts; what
-//! counts is on disk before any host hears of it. Bringing it about is the next turn's work.
+//! A topology is checked, compared with what is there, and dealt on trial. Bringing it about is the
+//! work of [`rollout`](super::rollout).
 
-use tracing::info;
 use vnet_common::addr::Cookie;
 
 use super::super::Agent;
 use super::super::overlay::{Control, now_unix_ms};
 use super::{Proxy, no_proxy};
 use crate::api::{AppliedTopology, NewTopology, Refusal, TopologyPlan, TopologyStatus, Undo};
-use crate::model::topology::{CutOff, History, Topology, changes};
+use crate::model::topology::{CutOff, Topology, changes};
 use crate::model::wanted::in_force;
 use crate::model::{Configuration, Network};
 use crate::overlay::picture::{left_out, picture};
@@ -25,7 +24,7 @@ impl Proxy {
         }
     }
 
-    fn hub<'a>(&'a self, networks: &'a [Network]) -> Hub<'a> {
+    pub(super) fn hub<'a>(&'a self, networks: &'a [Network]) -> Hub<'a> {
         Hub {
             name: &self.name,
             introduction: &self.introduction,
@@ -61,8 +60,13 @@ impl Proxy {
         let lost = before.cut_off_by(&after);
         let mut warnings = left_out(&after, self.roll.kept());
         warnings.extend(lost.iter().map(CutOff::to_string));
+        let absent = hosts
+            .iter()
+            .filter(|host| **host != self.name && !self.roll.present().contains_key(*host));
+        let absent = absent.cloned().collect();
         Ok(TopologyPlan {
             applied: false,
+            absent,
             number: self.history.current().map(|applied| applied.number),
             changes: changes(&before, &after)
                 .iter()
@@ -71,27 +75,6 @@ impl Proxy {
             warnings,
             hosts: hosts.into_iter().collect(),
         })
-    }
-
-    /// Has another topology count, and remembers it.
-    fn replace(
-        &mut self,
-        history: History,
-        store: &crate::store::StateStore,
-    ) -> Result<(), Refusal> {
-        let before = std::mem::replace(&mut self.history, history);
-        let current = self.history.current();
-        self.roll
-            .set_topology(current.map(|applied| applied.topology.clone()));
-        if let Err(why) = self.store(store) {
-            self.history = before;
-            let current = self.history.current();
-            self.roll
-                .set_topology(current.map(|applied| applied.topology.clone()));
-            return Err(Refusal::unavailable(why));
-        }
-        self.is_stale = true;
-        Ok(())
     }
 
     fn check(&self, wanted: &Topology) -> Result<(), Refusal> {
@@ -144,12 +127,12 @@ impl Agent {
             return Err(Refusal::conflict(plan.warnings.join("; "))
                 .cure("give it links to the proxy, or force it"));
         }
+        proxy.must_be_idle()?;
         let mut history = proxy.history.clone();
         let count = u32::try_from(plan.changes.len()).unwrap_or(u32::MAX);
         plan.number = Some(history.apply(topology, count, now_unix_ms()));
-        proxy.replace(history, &self.store)?;
+        proxy.begin(&self.own, history, wanted.force)?;
         plan.applied = true;
-        info!(number = plan.number, changes = count, "a topology counts");
         Ok(plan)
     }
 
@@ -169,9 +152,8 @@ impl Agent {
         if undo.dry_run {
             return Ok(plan);
         }
-        proxy.replace(history, &self.store)?;
+        proxy.begin(&self.own, history, false)?;
         plan.applied = true;
-        info!(number = plan.number, "the last topology is undone");
         Ok(plan)
     }
 

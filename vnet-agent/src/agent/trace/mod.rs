@@ -211,6 +211,23 @@ impl Agent {
         targets.into_iter().map(target).collect()
     }
 
+    /// The link that carries what a rule sends over one: another, while that one's other end does not
+    /// answer.
+    fn carrier(&self, to: Target, steps: &mut Vec<TraceStep>) -> Target {
+        let Target::Link(name) = &to else {
+            return to;
+        };
+        let link = self.configuration.link(name);
+        match link.and_then(|link| self.detour(link)) {
+            Some(other) => {
+                let words = format!("link {name} is dead: its frames take link {other}");
+                steps.push(step("fall back", words));
+                Target::Link(other.to_owned())
+            }
+            None => to,
+        }
+    }
+
     /// What it came to.
     fn explain_end(
         &self,
@@ -235,6 +252,7 @@ impl Agent {
                 }
                 Way::Forwarded => {
                     let rule = report.rule.as_ref().map(|rule| rule.to.clone());
+                    let rule = rule.map(|to| self.carrier(to, &mut report.steps));
                     report.outer = outer(after.bytes());
                     let device = self.device(outcome.device());
                     let room = after.bytes().len() - entrance.inner.len().min(after.bytes().len());

@@ -48,6 +48,8 @@ pub enum Verb {
     Undo(live::UndoArguments),
     /// What has been applied. Asks the proxy.
     History,
+    /// How far the last change is, or how it ended. Asks the proxy.
+    Rollout,
 }
 
 /// One text.
@@ -254,6 +256,7 @@ async fn outcome(verb: &Verb, client: &Client, screen: &Screen) -> anyhow::Resul
         Verb::Apply(apply) => return live::apply(apply, client, screen).await,
         Verb::Undo(undo) => return live::undo(*undo, client, screen).await,
         Verb::History => live::history(client, screen).await?,
+        Verb::Rollout => live::rollout(client, screen).await?,
         Verb::Part(PartArguments { file, host }) => {
             let part = part(&read(file)?, host)?;
             show(screen, &report::without_cookies(&part)?, |_, columns| {

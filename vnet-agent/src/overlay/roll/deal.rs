@@ -28,6 +28,16 @@ impl Roll {
         }
         let parts = self.parts(hub, &secrets)?;
         self.kept.secrets = secrets;
+        Ok(self.put(parts, now_unix_ms))
+    }
+
+    /// Has hosts go by these parts, each under a revision of its own where it is another one than
+    /// before. Returns those hosts.
+    pub fn put(
+        &mut self,
+        parts: impl IntoIterator<Item = (String, Part)>,
+        now_unix_ms: u64,
+    ) -> BTreeSet<String> {
         let mut changed = BTreeSet::new();
         for (name, mut part) in parts {
             let before = self.kept.parts.get(&name);
@@ -47,7 +57,7 @@ impl Roll {
             self.kept.parts.insert(name.clone(), part);
             changed.insert(name);
         }
-        Ok(changed)
+        changed
     }
 
     fn pairs(&self, hub: &Hub<'_>) -> BTreeSet<(String, String)> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{APART, DIAL_MAX, Parting, Pulse, REFUSED};
 use crate::model::part::Part;
-use crate::overlay::message::{Hello, Introduction, ToAgent, ToProxy};
+use crate::overlay::message::{Hello, Introduction, Missing, ToAgent, ToProxy};
 
 /// What happened to an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub enum AgentEvent {
     Kept(u64),
     /// A part is not.
     Declined(u64, String),
+    /// A part is, and this of it is missing.
+    Lacks(u64, Vec<Missing>),
     /// Ask for a new certificate, with this request.
     Renew(Vec<u8>),
 }
@@ -110,6 +112,9 @@ impl AgentEnd {
             }
             AgentEvent::Declined(revision, why) => {
                 self.say_together(now, ToProxy::Declined { revision, why })
+            }
+            AgentEvent::Lacks(revision, missing) => {
+                self.say_together(now, ToProxy::Lacks { revision, missing })
             }
             AgentEvent::Renew(request) => self.say_together(now, ToProxy::Renew { request }),
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{HELLO_MAX, Parting, Pulse};
 use crate::model::part::Part;
-use crate::overlay::message::{Hello, Introduction, ToAgent, ToProxy, VERSION};
+use crate::overlay::message::{Hello, Introduction, Missing, ToAgent, ToProxy, VERSION};
 
 /// What happened to one of the proxy's connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub enum ProxyDeed {
     Kept(u64),
     /// The agent does not.
     Declined(u64, String),
+    /// It does, and this is missing.
+    Lacks(u64, Vec<Missing>),
     /// Make a certificate for this request.
     Sign(Vec<u8>),
 }
@@ -159,6 +161,9 @@ impl ProxyEnd {
             (ProxyState::Together, ToProxy::Kept { revision }) => vec![ProxyDeed::Kept(revision)],
             (ProxyState::Together, ToProxy::Declined { revision, why }) => {
                 vec![ProxyDeed::Declined(revision, why)]
+            }
+            (ProxyState::Together, ToProxy::Lacks { revision, missing }) => {
+                vec![ProxyDeed::Lacks(revision, missing)]
             }
             (ProxyState::Together, ToProxy::Renew { request }) => vec![ProxyDeed::Sign(request)],
             _ => self.end(Parting::Nonsense("not at this time".to_owned())),

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_rustls::client::TlsStream;
 use tracing::{debug, info, warn};
 
-use super::super::message::{BYTES_MAX, Hello, Introduction, ToAgent};
+use super::super::message::{BYTES_MAX, Hello, Introduction, Missing, ToAgent};
 use super::super::session::{AgentDeed, AgentEnd, AgentEvent, Parting};
 use super::control_tls::{AgentTls, tls_error};
 use super::line::{Heard, Line, LineError};
@@ -36,6 +36,8 @@ pub enum Command {
     Kept(u64),
     /// A part is not.
     Declined(u64, String),
+    /// It is, and this of it is missing.
+    Lacks(u64, Vec<Missing>),
     /// Ask for a certificate.
     Renew(Vec<u8>),
 }
@@ -116,6 +118,7 @@ impl Task {
             command = self.dialler.commands.recv() => Some(match command? {
                 Command::Kept(revision) => AgentEvent::Kept(revision),
                 Command::Declined(revision, why) => AgentEvent::Declined(revision, why),
+                Command::Lacks(revision, missing) => AgentEvent::Lacks(revision, missing),
                 Command::Renew(request) => AgentEvent::Renew(request),
             }),
             changed = self.dialler.introductions.changed() => {

@@ -15,7 +15,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, info, warn};
 
-use super::super::message::{BYTES_MAX, Hello, Introduction, Join, JoinAnswer, STRANGER_BYTES_MAX};
+use super::super::message::{
+    BYTES_MAX, Hello, Introduction, Join, JoinAnswer, Missing, STRANGER_BYTES_MAX,
+};
 use super::super::refusal::{Turned, TurnedCounts};
 use super::super::session::{Parting, ProxyDeed, ProxyEnd, ProxyEvent};
 use super::control_tls::{Came, ProxyTls};
@@ -56,6 +58,8 @@ pub enum Question {
     Kept(u64, u64),
     /// It does not go by this one.
     Declined(u64, u64, String),
+    /// It goes by this one, and this is missing.
+    Lacks(u64, u64, Vec<Missing>),
     /// It wants a certificate for this request, and for as long as the one it has.
     Sign {
         /// By which connection.
@@ -390,6 +394,7 @@ impl Session<'_> {
             ProxyDeed::Introduction(introduction) => Question::Introduction(id, introduction),
             ProxyDeed::Kept(revision) => Question::Kept(id, revision),
             ProxyDeed::Declined(revision, why) => Question::Declined(id, revision, why),
+            ProxyDeed::Lacks(revision, missing) => Question::Lacks(id, revision, missing),
         };
         if self.questions.send(asked).await.is_err() {
             self.parting = Some(Parting::Lost("the proxy stops".to_owned()));

@@ -1,14 +1,17 @@
 //! What is the overlay now, and how does it become what a text says?
 //!
-//! Asked of the proxy. What is applied counts at once, and each host takes its part as it hears of
-//! it; here it is waited for, and undone if a host that is there does not take it.
+//! Asked of the proxy, which brings it about stage by stage on all hosts, and undoes it if one of them
+//! does not follow, whether or not anybody waits here to see it.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::time::{Instant, sleep};
-use vnet_agent::api::{Agents, AppliedTopology, NewTopology, TopologyPlan, TopologyStatus, Undo};
+use tokio::time::sleep;
+use vnet_agent::api::{
+    AppliedTopology, NewTopology, RolloutStage, RolloutState, RolloutStatus, TopologyPlan,
+    TopologyStatus, Undo,
+};
 use vnet_agent::language;
 
 use super::{Form, read};
@@ -61,9 +64,8 @@ pub struct UndoArguments {
     dry_run: bool,
 }
 
-/// How long hosts may take.
-const WAIT: Duration = Duration::from_secs(10);
-const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+/// Between two looks at how far a change is: at first, and later.
+const BETWEEN_LOOKS: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
 
 /// Shows the overlay.
 pub async fn show(show: &Show, client: &Client, screen: &Screen) -> anyhow::Result<()> {
@@ -104,52 +106,65 @@ pub async fn apply(apply: &Apply, client: &Client, screen: &Screen) -> anyhow::R
     if apply.no_wait {
         return Ok(ExitCode::SUCCESS);
     }
-    let refused = taken(client).await?;
-    if refused.is_empty() {
-        if screen.format == Format::Table {
-            screen::write(b"Applied.\n")?;
-        }
-        return Ok(ExitCode::SUCCESS);
+    if let Some(failed) = follow(client, screen).await? {
+        return complain(&failed);
     }
-    let undo = Undo { dry_run: false };
-    client
-        .post(&path(&["topology", "undo"], &[]), &undo)
-        .await?;
-    screen::complain(&format!(
-        "vnetctl: undone, since not every host goes by it: {}",
-        refused.join("; ")
-    ))?;
-    Ok(ExitCode::FAILURE)
+    if screen.format == Format::Table {
+        screen::write(b"Applied.\n")?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
-/// Waits until every agent that is there goes by its part. Returns those that do not, and why.
-async fn taken(client: &Client) -> anyhow::Result<Vec<String>> {
-    let until = Instant::now() + WAIT;
+/// Says how far a change is, until it is over. Returns why hosts did not follow; none where all do.
+async fn follow(client: &Client, screen: &Screen) -> anyhow::Result<Option<RolloutStatus>> {
+    let mut said = 0;
+    let mut wait = BETWEEN_LOOKS.0;
     loop {
-        let agents: Agents = client.get(&path(&["agents"], &[])).await?.value()?;
-        let mut waiting = Vec::new();
-        let mut declined = Vec::new();
-        for agent in &agents.agents {
-            let Some(connection) = &agent.connection else {
-                continue;
-            };
-            let name = printable(&agent.name);
-            match &connection.declined {
-                Some(why) => declined.push(format!("{name}: {}", printable(why))),
-                None if connection.revision != agent.dealt_revision => {
-                    waiting.push(format!("{name} has not answered"));
-                }
-                None => {}
+        let answer = client.get(&path(&["topology", "rollout"], &[])).await?;
+        let status: RolloutStatus = answer.value()?;
+        let over = status
+            .stages
+            .iter()
+            .take_while(|stage| stage.took_ms.is_some());
+        for (place, stage) in over.enumerate().skip(said) {
+            said = place.saturating_add(1);
+            if screen.format == Format::Table {
+                screen::write(stage_line(said, stage, &status).as_bytes())?;
             }
         }
-        if !declined.is_empty() {
-            return Ok(declined);
+        match status.state {
+            RolloutState::None | RolloutState::Done => return Ok(None),
+            RolloutState::Undone => return Ok(Some(status)),
+            RolloutState::Running | RolloutState::Returning => sleep(wait).await,
         }
-        if waiting.is_empty() || Instant::now() >= until {
-            return Ok(waiting);
-        }
-        sleep(BETWEEN_LOOKS).await;
+        wait = wait.saturating_mul(2).min(BETWEEN_LOOKS.1);
     }
+}
+
+fn stage_line(number: usize, stage: &RolloutStage, status: &RolloutStatus) -> String {
+    let (name, took_ms) = (printable(&stage.name), stage.took_ms.unwrap_or(0));
+    match stage.is_back {
+        true => format!("Back, {name}: {took_ms} ms\n"),
+        false => format!("Stage {number} of {}, {name}: {took_ms} ms\n", status.of),
+    }
+}
+
+fn complain(status: &RolloutStatus) -> anyhow::Result<ExitCode> {
+    let failed = status.failed.iter();
+    let failed = failed.map(|(host, why)| format!("{}: {}", printable(host), printable(why)));
+    let failed: Vec<String> = failed.collect();
+    screen::complain(&format!(
+        "vnetctl: undone, since not every host goes by it: {}",
+        failed.join("; ")
+    ))?;
+    if !status.astray.is_empty() {
+        let astray: Vec<String> = status.astray.iter().map(|host| printable(host)).collect();
+        screen::complain(&format!(
+            "vnetctl: {} did not answer, and will be given the old state when it does",
+            astray.join(", ")
+        ))?;
+    }
+    Ok(ExitCode::FAILURE)
 }
 
 /// Undoes the last one.
@@ -168,15 +183,44 @@ pub async fn undo(
     if undo.dry_run {
         return Ok(ExitCode::SUCCESS);
     }
-    let refused = taken(client).await?;
-    if refused.is_empty() {
-        return Ok(ExitCode::SUCCESS);
+    if let Some(failed) = follow(client, screen).await? {
+        return complain(&failed);
     }
-    screen::complain(&format!(
-        "vnetctl: not every host goes by it yet: {}",
-        refused.join("; ")
-    ))?;
-    Ok(ExitCode::FAILURE)
+    if screen.format == Format::Table {
+        screen::write(b"Undone.\n")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says how the last change stands.
+pub async fn rollout(client: &Client, screen: &Screen) -> anyhow::Result<()> {
+    let answer = client.get(&path(&["topology", "rollout"], &[])).await?;
+    screen.show(&answer, |status: &RolloutStatus, _| rollout_text(status))
+}
+
+fn rollout_text(status: &RolloutStatus) -> String {
+    let mut text: String = status
+        .stages
+        .iter()
+        .enumerate()
+        .filter(|(_, stage)| stage.took_ms.is_some())
+        .map(|(place, stage)| stage_line(place.saturating_add(1), stage, status))
+        .collect();
+    text.push_str(match status.state {
+        RolloutState::None => "Nothing has been changed since the proxy began.\n",
+        RolloutState::Running => "It goes on.\n",
+        RolloutState::Returning => "It goes back.\n",
+        RolloutState::Done => "Every host goes by it.\n",
+        RolloutState::Undone => "All is as it was before.\n",
+    });
+    let waiting: Vec<String> = status.waiting.iter().map(|host| printable(host)).collect();
+    if !waiting.is_empty() {
+        text.push_str(&format!("Waiting for: {}.\n", waiting.join(", ")));
+    }
+    for (host, why) in &status.failed {
+        text.push_str(&format!("{}: {}\n", printable(host), printable(why)));
+    }
+    text
 }
 
 /// Shows what was applied.
@@ -204,6 +248,13 @@ fn render(plan: &TopologyPlan) -> String {
     let hosts: Vec<String> = plan.hosts.iter().map(|host| printable(host)).collect();
     if !hosts.is_empty() {
         text.push_str(&format!("Hosts with another part: {}.\n", hosts.join(", ")));
+    }
+    let absent: Vec<String> = plan.absent.iter().map(|host| printable(host)).collect();
+    if !absent.is_empty() {
+        let absent = absent.join(", ");
+        text.push_str(&format!(
+            "Not connected, changes when it is back: {absent}.\n"
+        ));
     }
     text
 }
