@@ -24,9 +24,11 @@ const SHAPES: [&str; 5] = [
     "star around proxy of one, two, three, four",
 ];
 
+/// The names of a host's links, without their rungs.
 fn links(host: &Host) -> Result<Vec<String>> {
-    let links = ask::links(host)?;
-    Ok(links.into_iter().map(|link| link.name).collect())
+    let links = ask::links(host)?.into_iter();
+    let wholes = links.filter(|link| link.rung_of.is_none());
+    Ok(wholes.map(|link| link.name).collect())
 }
 
 fn rollout(proxy: &Host) -> Result<RolloutStatus> {
@@ -52,8 +54,7 @@ fn base(proxy: &Host) -> Result<String> {
 }
 
 /// A guest on a tap on each agent's host, which everybody knows the way to.
-fn loads(lab: &Lab, overlay: &Overlay) -> Result<Vec<TapGuest>> {
-    let _ = lab;
+fn loads(overlay: &Overlay) -> Result<Vec<TapGuest>> {
     let on = |(number, place): (u8, &Place)| place.host.tap_guest("load0", guest(number));
     let loads: Vec<TapGuest> = (20..).zip(&overlay.agents).map(on).collect::<Result<_>>()?;
     try_eventually("the proxy knows where the guests are", || {
@@ -94,7 +95,7 @@ fn change(proxy: &Host, base: &str, streams: [&Stream<'_>; 3]) -> Result<()> {
 fn star_ring_mesh_and_bus_follow_each_other_under_load() {
     in_lab("reshaped", |lab| {
         let overlay = Overlay::new(lab, 4)?;
-        let loads = loads(lab, &overlay)?;
+        let loads = loads(&overlay)?;
         let proxy = &overlay.proxy.host;
         let base = base(proxy)?;
         let [one, two, three, four] = &loads[..] else {

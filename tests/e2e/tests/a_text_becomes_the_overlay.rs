@@ -1,9 +1,9 @@
 //! The promise: the overlay can be read as a text, changed in an editor, and applied. The plan is
 //! shown first, a text that would cut somebody off changes nothing, and the last change can be undone.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use e2e::ask;
-use e2e::overlay::{Overlay, reaches};
+use e2e::overlay::{Overlay, is_together, proxy_settings, reaches};
 use lab::{Host, in_lab, try_eventually};
 
 /// The names of a host's links, without their rungs.
@@ -79,15 +79,65 @@ fn a_text_that_cuts_somebody_off_changes_nothing() {
         assert!(refused.stderr.contains(said), "{}", refused.stderr);
         assert_eq!(proxy.vnetctl(["topology", "show"])?, shown);
 
-        let elsewhere = &overlay.agents[0].host;
-        let asked = elsewhere.attempt_vnetctl(["topology", "show"])?;
-        assert!(
-            asked.stderr.contains("not the overlay's proxy"),
-            "{}",
-            asked.stderr
-        );
-        let status = ask::status(elsewhere).context("the agent answers")?;
-        assert!(status.overlay.is_some());
         overlay.until_all_reach_all()
+    });
+}
+
+#[test]
+fn any_agent_answers_for_the_whole_and_changes_it_where_that_is_allowed() {
+    in_lab("text-passed-on", |lab| {
+        let mut overlay = Overlay::new(lab, 2)?;
+        overlay.until_all_reach_all()?;
+        let proxy = overlay.proxy.host.clone();
+        let one = overlay.agents[0].host.clone();
+        for words in [
+            &["topology", "show"][..],
+            &["topology", "history"],
+            &["agents"],
+        ] {
+            assert_eq!(
+                one.vnetctl(words)?["topology"],
+                proxy.vnetctl(words)?["topology"]
+            );
+        }
+        let text = overlay.with_a_short_cut()?;
+        let file = one.directory().join("lan.vnet");
+        std::fs::write(&file, &text)?;
+        let file = file.display().to_string();
+        let plan = one.attempt_vnetctl(["topology", "apply", &file, "--dry-run"])?;
+        ensure!(plan.success(), "{}", plan.stderr);
+        let refused = one.attempt_vnetctl(["topology", "apply", &file])?;
+        assert!(!refused.success(), "{}", refused.stdout);
+        for words in [
+            "one's users may not change the whole",
+            "may_change = [\"one\"]",
+        ] {
+            assert!(refused.stderr.contains(words), "{}", refused.stderr);
+        }
+        assert_eq!(links(&one)?, ["to-proxy"]);
+
+        let settings = proxy_settings(&proxy, &overlay.authority);
+        let allowed = settings.replacen(
+            "role = \"proxy\"",
+            "role = \"proxy\"\nmay_change = [\"one\"]",
+            1,
+        );
+        overlay.proxy.agent.write_settings(&allowed)?;
+        overlay.proxy.agent.restart()?;
+        overlay.until_whole()?;
+        let applied = one.attempt_vnetctl(["topology", "apply", &file])?;
+        ensure!(applied.success(), "{}", applied.stderr);
+        assert_eq!(links(&one)?, ["to-proxy", "to-two"]);
+        let two = &overlay.agents[1].host;
+        assert!(!two.attempt_vnetctl(["topology", "undo"])?.success());
+
+        overlay.proxy.agent.kill();
+        try_eventually("the agent notices", || {
+            Ok((!is_together(&one)?).then_some(()))
+        })?;
+        let alone = one.attempt_vnetctl(["topology", "show"])?;
+        let said = "the overlay's proxy cannot be asked: this host is apart from it";
+        assert!(alone.stderr.contains(said), "{}", alone.stderr);
+        Ok(())
     });
 }

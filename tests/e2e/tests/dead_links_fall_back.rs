@@ -14,7 +14,8 @@ use e2e::settings::Settings;
 use e2e::stage::{Family, PORT, Stage, address, link_to, mesh_settings};
 use e2e::{ask, frame};
 use lab::{Lab, TapGuest, in_lab};
-use vnet_agent::api::{LinkState, Stats};
+use vnet_agent::api::{LinkState, Stats, TraceReport};
+use vnet_agent::model::Target;
 
 /// Between two frames of a stream.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -162,6 +163,11 @@ fn and_return_when_the_path_is_whole_again() {
                 .successful()?
                 .stdout;
             ensure!(shown.contains("its frames take to-three"), "{shown}");
+            let [from, to] = [guest(1), guest(2)].map(|mac| mac.to_string());
+            let words = ["trace", "--source", &from, "--destination", &to];
+            let traced: TraceReport = ask::ask(&one.host, &words)?;
+            let taken = Target::Link("to-three".to_owned());
+            ensure!(traced.target == Some(taken), "{traced:?}");
             thread::sleep(PAUSE * 300);
             set_apart(&stage, false)?;
             until(&stage, LinkState::Up)?;

@@ -6,9 +6,11 @@ use e2e::ask;
 use e2e::overlay::{Overlay, agents};
 use lab::{Host, in_lab, try_eventually};
 
+/// The names of a host's links, without their rungs.
 fn links(host: &Host) -> Result<Vec<String>> {
-    let links = ask::links(host)?;
-    Ok(links.into_iter().map(|link| link.name).collect())
+    let links = ask::links(host)?.into_iter();
+    let wholes = links.filter(|link| link.rung_of.is_none());
+    Ok(wholes.map(|link| link.name).collect())
 }
 
 /// A text that makes a mesh of the agents.

@@ -27,6 +27,8 @@ use super::tap::OwnTap;
 use super::{Agent, Inputs, namespace, secret};
 use crate::act::reconcile::Desired;
 use crate::act::reconcile::runtime::Reconciler;
+use crate::api::pass::PassOn;
+use crate::api::route::router;
 use crate::api::stream::{Event, EventKind, Teller};
 use crate::api::{ASKS_WAITING_MAX, Request, http, socket};
 use crate::dataplane::events::Events;
@@ -274,10 +276,13 @@ impl Agent {
         let (asks, requests) = mpsc::channel(ASKS_WAITING_MAX);
         let metrics = self.serve_metrics(asks.clone()).await?;
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let pass = PassOn::default();
+        let own = router(asks.clone(), self.events.clone(), PassOn::default());
         let api = tokio::spawn(http::serve(
             listener,
             asks,
             self.events.clone(),
+            pass.clone(),
             async move {
                 // Either way it is time to stop.
                 let _ = stopped.await;
@@ -289,7 +294,7 @@ impl Agent {
             events,
             control,
         } = inputs;
-        self.join_overlay(control.clone()).await?;
+        self.join_overlay(control.clone(), own, &pass).await?;
         self.control_settings = control;
 
         let notifier = Notifier::from_environment().context("NOTIFY_SOCKET")?;

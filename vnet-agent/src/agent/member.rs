@@ -8,17 +8,20 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
+use axum::Router;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
+use super::calls::{self, Rights};
 use super::overlay::{Happening, check_identity, now_unix_s};
 use crate::act::reconcile::desired::Fault;
 use crate::api::OverlayStatus;
 use crate::identity::{Bundle, Certificate, CertificateFingerprint, KeyAndRequest, Role};
 use crate::model::part::Part;
 use crate::overlay::message::{Hello, Introduction, Missing, VERSION};
+use crate::overlay::via::call::{CALLS_MAX, Outgoing};
 use crate::overlay::via::control_tls::AgentTls;
 use crate::overlay::via::dial::{self, Command, Dialler, Renewed, Standing};
 use crate::store::secret;
@@ -129,23 +132,26 @@ pub(super) struct Member {
     renewals: mpsc::Receiver<Renewed>,
     standing: watch::Receiver<Standing>,
     task: JoinHandle<()>,
+    answering: JoinHandle<()>,
 }
 
 impl Drop for Member {
     fn drop(&mut self) {
         self.task.abort();
+        self.answering.abort();
     }
 }
 
 impl Member {
-    /// Dials from now on.
+    /// Dials from now on. Returns also where questions to the proxy go.
     pub(super) fn start(
         name: &str,
         proxy: String,
         identity: &Path,
         held: Option<u64>,
         introduction: Introduction,
-    ) -> Result<Self> {
+        own: Router,
+    ) -> Result<(Self, mpsc::Sender<Outgoing>)> {
         let (identity, bundle) = Identity::read(identity, name, Role::Agent)?;
         let (tls, shown) = watch::channel(AgentTls::new(&bundle)?);
         let (introductions, introduced) = watch::channel(introduction.clone());
@@ -166,19 +172,24 @@ impl Member {
             held,
             introduction,
         };
+        let (to_proxy, asked) = mpsc::channel(CALLS_MAX);
+        let (asking, questions) = mpsc::channel(CALLS_MAX);
+        let answering = tokio::spawn(calls::answer(questions, own, Rights::Proxy));
         let task = tokio::spawn(dial::run(Dialler {
             proxy: proxy.clone(),
             hello,
             tls: shown,
             introductions: introduced,
             commands: commanded,
+            asked,
+            asking,
             offered: offering,
             renewed,
             standing: stand,
         }));
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ok(Self {
+        let member = Self {
             address: proxy,
             identity,
             asked: None,
@@ -192,7 +203,9 @@ impl Member {
             renewals,
             standing,
             task,
-        })
+            answering,
+        };
+        Ok((member, to_proxy))
     }
 
     /// The next thing that happens. May be cancelled.

@@ -7,6 +7,7 @@
 
 mod answer;
 mod books;
+mod calls;
 mod carriers;
 mod change;
 mod doors;

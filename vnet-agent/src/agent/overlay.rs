@@ -8,13 +8,16 @@ use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
+use axum::Router;
 use tracing::{info, warn};
 
 use super::Agent;
+use super::calls::{self, Rights};
 use super::member::Member;
 use super::proxy::Proxy;
 use crate::act::reconcile::desired::Fault;
 use crate::api::OverlayStatus;
+use crate::api::pass::PassOn;
 use crate::identity::Role;
 use crate::model::configuration::{Limits, UnderlayMatch};
 use crate::model::part::Part;
@@ -118,7 +121,12 @@ pub(super) fn now_unix_s() -> u64 {
 
 impl Agent {
     /// Takes its place in the overlay.
-    pub(super) async fn join_overlay(&mut self, control: Option<ControlSettings>) -> Result<()> {
+    pub(super) async fn join_overlay(
+        &mut self,
+        control: Option<ControlSettings>,
+        own: Router,
+        pass: &PassOn,
+    ) -> Result<()> {
         let Some(settings) = control else {
             return Ok(());
         };
@@ -131,13 +139,21 @@ impl Agent {
                     &settings.identity,
                     self.part.as_ref().map(|part| part.revision),
                     introduction,
+                    own,
                 );
-                Control::Member(Box::new(member.context("joining the overlay")?))
+                let (member, to_proxy) = member.context("joining the overlay")?;
+                pass.to(calls::passing(to_proxy));
+                Control::Member(Box::new(member))
             }
-            ControlRole::Proxy { listen, authority } => {
+            ControlRole::Proxy {
+                listen,
+                authority,
+                may_change,
+            } => {
                 let name = self.settings.name.clone();
-                let proxy =
-                    Proxy::start(name, listen, &settings.identity, authority, &self.store).await;
+                let asked = (own, Rights::Agents(may_change));
+                let (identity, store) = (&settings.identity, &self.store);
+                let proxy = Proxy::start(name, listen, identity, authority, store, asked).await;
                 Control::Proxy(Box::new(proxy.context("making the overlay's proxy")?))
             }
         };

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use axum::Router;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -26,6 +27,7 @@ use tracing::{info, warn};
 use vnet_common::addr::Cookie;
 
 use super::Agent;
+use super::calls::{self, Rights};
 use super::member::Identity;
 use super::overlay::{Control, Happening, now_unix_ms};
 use crate::api::{Agents, Invited, NewInvite, Refusal, RolloutStatus};
@@ -34,6 +36,7 @@ use crate::model::part::Part;
 use crate::model::topology::History;
 use crate::overlay::message::Introduction;
 use crate::overlay::roll::{Hub, Kept, Roll};
+use crate::overlay::via::call::Outgoing;
 use crate::overlay::via::control_tls::ProxyTls;
 use crate::overlay::via::listen::{self, Door, QUESTIONS_MAX, Question};
 use crate::store::{Found, StateStore, secret};
@@ -72,6 +75,8 @@ pub(super) struct Proxy {
     history: History,
     introduction: Introduction,
     sessions: BTreeMap<u64, watch::Sender<Option<Arc<Part>>>>,
+    /// What is asked of agents goes here, by session.
+    asked: BTreeMap<u64, mpsc::Sender<Outgoing>>,
     /// Whether the parts are to be made anew.
     is_stale: bool,
     trouble: Option<String>,
@@ -83,11 +88,13 @@ pub(super) struct Proxy {
     questions: mpsc::Receiver<Question>,
     look: tokio::time::Interval,
     task: JoinHandle<()>,
+    answering: JoinHandle<()>,
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.task.abort();
+        self.answering.abort();
     }
 }
 
@@ -99,6 +106,7 @@ impl Proxy {
         identity: &Path,
         authority: Option<PathBuf>,
         store: &StateStore,
+        (own, rights): (Router, Rights),
     ) -> Result<Self> {
         let (identity, bundle) = Identity::read(identity, &name, Role::Proxy)?;
         if let Some(directory) = &authority {
@@ -130,7 +138,9 @@ impl Proxy {
             .await
             .with_context(|| format!("listening on {listen}"))?;
         let address = listener.local_addr()?;
-        let door = Arc::new(Door::new(shown, asking));
+        let (calling, called) = mpsc::channel(QUESTIONS_MAX);
+        let answering = tokio::spawn(calls::answer(called, own, rights));
+        let door = Arc::new(Door::new(shown, asking, calling));
         let task = tokio::spawn(listen::run(listener, Arc::clone(&door)));
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -145,6 +155,7 @@ impl Proxy {
             history,
             introduction: Introduction::default(),
             sessions: BTreeMap::new(),
+            asked: BTreeMap::new(),
             is_stale: true,
             trouble: None,
             change: None,
@@ -154,6 +165,7 @@ impl Proxy {
             questions,
             look,
             task,
+            answering,
         })
     }
 

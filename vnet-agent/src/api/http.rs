@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::Request;
+use super::pass::PassOn;
 use super::route::{Asker, Streaming, metrics_router, router};
 use super::stream::Teller;
 
@@ -44,9 +45,10 @@ pub async fn serve(
     listener: UnixListener,
     asks: mpsc::Sender<Request>,
     events: Teller,
+    pass: PassOn,
     shutdown: impl Future<Output = ()>,
 ) {
-    let router = router(asks, events);
+    let router = router(asks, events, pass);
     let of = move |stream: &UnixStream| router.clone().layer(Extension(Asker::of(stream)));
     serve_accepted(listener, of, CONNECTIONS_MAX, shutdown).await;
 }

@@ -23,6 +23,8 @@ pub enum RefusalKind {
     NotFound,
     /// It does not go with what is there (409).
     Conflict,
+    /// The asker may not (403).
+    Forbidden,
     /// The request makes no sense (400, and 405, 408, 413 of HTTP).
     Invalid,
     /// Not now (503).
@@ -49,6 +51,11 @@ impl Refusal {
     /// It does not go with what is there.
     pub fn conflict(message: impl Into<String>) -> Self {
         Self::new(RefusalKind::Conflict, message)
+    }
+
+    /// The asker may not.
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(RefusalKind::Forbidden, message)
     }
 
     /// The request makes no sense.

@@ -11,6 +11,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::sse::KeepAlive;
 use axum::response::{IntoResponse, Response, Sse};
 use axum::routing::{delete, get, post};
@@ -23,6 +24,7 @@ use tokio::time::timeout;
 
 use super::metrics::{self, Scrape};
 use super::openapi::{self, EVENTS, METRICS, OPERATIONS, Operation};
+use super::pass::{PassOn, pass_on};
 use super::query::{DeleteLinkQuery, DeleteRuleQuery, DropsQuery, FlowsQuery, NoQuery, RulesQuery};
 use super::stream::{KEEP_ALIVE, LISTENERS_MAX, Teller};
 use super::{
@@ -59,8 +61,9 @@ impl Asker {
 type Asks = State<mpsc::Sender<Request>>;
 type Who = axum::Extension<Asker>;
 
-/// The paths of the API, served by whoever receives from `asks`.
-pub fn router(asks: mpsc::Sender<Request>, events: Teller) -> Router {
+/// The paths of the API, served by whoever receives from `asks`; those that are about the whole
+/// overlay by the proxy, where `pass` leads to it.
+pub fn router(asks: mpsc::Sender<Request>, events: Teller, pass: PassOn) -> Router {
     let simple = |ask: fn() -> Ask| {
         get(
             move |State(asks): Asks, query: Parameters<NoQuery>| async move {
@@ -69,7 +72,18 @@ pub fn router(asks: mpsc::Sender<Request>, events: Teller) -> Router {
             },
         )
     };
+    let whole = Router::new()
+        .route("/v1/agents", simple(|| Ask::Agents))
+        .route(
+            "/v1/topology",
+            simple(|| Ask::Topology).post(apply_topology),
+        )
+        .route("/v1/topology/undo", post(undo_topology))
+        .route("/v1/topology/history", simple(|| Ask::TopologyHistory))
+        .route("/v1/topology/rollout", simple(|| Ask::Rollout))
+        .layer(from_fn_with_state(pass, pass_on));
     Router::new()
+        .merge(whole)
         .route("/v1/status", simple(|| Ask::Status))
         .route("/v1/interfaces", simple(|| Ask::Interfaces))
         .route("/v1/links", simple(|| Ask::Links).post(add_link))
@@ -84,16 +98,8 @@ pub fn router(asks: mpsc::Sender<Request>, events: Teller) -> Router {
         .route("/v1/trace", post(trace))
         .route("/v1/configuration", simple(|| Ask::Configuration))
         .route(EVENTS, get(listen).layer(Extension(events)))
-        .route("/v1/agents", simple(|| Ask::Agents))
         .route("/v1/agents/{name}", delete(forget_agent))
         .route("/v1/invites", post(invite))
-        .route(
-            "/v1/topology",
-            simple(|| Ask::Topology).post(apply_topology),
-        )
-        .route("/v1/topology/undo", post(undo_topology))
-        .route("/v1/topology/history", simple(|| Ask::TopologyHistory))
-        .route("/v1/topology/rollout", simple(|| Ask::Rollout))
         .route(METRICS, get(scrape))
         .route(openapi::PATH, get(describe))
         .fallback(unknown_path)
@@ -440,6 +446,7 @@ impl From<Refusal> for Fault {
         let status = match refusal.kind {
             RefusalKind::NotFound => StatusCode::NOT_FOUND,
             RefusalKind::Conflict => StatusCode::CONFLICT,
+            RefusalKind::Forbidden => StatusCode::FORBIDDEN,
             RefusalKind::Invalid => StatusCode::BAD_REQUEST,
             RefusalKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             RefusalKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,

@@ -24,6 +24,9 @@ pub const VERSION: u32 = 1;
 /// The longest message: a part with 20,000 rules is shorter.
 pub const BYTES_MAX: usize = 4 << 20;
 
+/// The longest request, or answer, that is passed on; as text in a message it is a little longer.
+pub const CALL_BYTES_MAX: usize = 1 << 20;
+
 /// The longest message of somebody who has only a token to show.
 pub const STRANGER_BYTES_MAX: usize = 16 << 10;
 
@@ -54,6 +57,10 @@ pub enum ToProxy {
         /// What.
         missing: Vec<Missing>,
     },
+    /// A request of this host's users, about the whole.
+    Call(Call),
+    /// The answer to the proxy's.
+    Reply(Reply),
     /// A new certificate, please; with the request of a new key.
     Renew {
         /// PKCS #10, DER.
@@ -79,6 +86,10 @@ pub enum ToAgent {
     },
     /// This is yours of the whole.
     Part(Part),
+    /// A request of the proxy's.
+    Call(Call),
+    /// The answer to the agent's.
+    Reply(Reply),
     /// Your new certificate.
     Renewed {
         /// The certificate, DER.
@@ -122,6 +133,30 @@ pub enum JoinAnswer {
         /// Why, for people.
         why: String,
     },
+}
+
+/// A request of the API, passed on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// What tells it from others that are asked by this end.
+    pub number: u64,
+    /// GET, POST, or the like.
+    pub method: String,
+    /// Path and query.
+    pub path: String,
+    /// JSON, or nothing.
+    pub body: String,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reply {
+    /// The request's.
+    pub number: u64,
+    /// As HTTP has it.
+    pub status: u16,
+    /// JSON.
+    pub body: String,
 }
 
 /// What of a part is not in force.

@@ -208,7 +208,9 @@ impl fmt::Display for Summary {
                 ControlRole::Agent { proxy } => {
                     writeln!(f, "  overlay    agent, proxy at {proxy}")?
                 }
-                ControlRole::Proxy { listen, authority } => {
+                ControlRole::Proxy {
+                    listen, authority, ..
+                } => {
                     let authority = match authority {
                         Some(directory) => format!(", authority in {}", directory.display()),
                         None => String::new(),

@@ -2,6 +2,7 @@
 //!
 //! Without it the host stands alone: its own file says everything.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -10,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::agent::{PATH_MAX, path};
 use super::read::{Read, Reader, Section, Wrong, text};
-use crate::model::problem::Item;
+use crate::model::problem::{Item, check_name};
 
 /// The TCP port of the control channel where nobody says otherwise: the one after Geneve's.
 pub const PORT_DEFAULT: u16 = 6082;
@@ -40,6 +41,8 @@ pub enum ControlRole {
         listen: SocketAddr,
         /// The directory of the authority, with its key: for hosts that join, and for renewals.
         authority: Option<PathBuf>,
+        /// The agents whose users may change the whole overlay from there.
+        may_change: BTreeSet<String>,
     },
 }
 
@@ -51,7 +54,14 @@ impl ControlSettings {
 }
 
 pub(super) fn read(document: &DeTable<'_>, reader: &mut Reader) -> Option<ControlSettings> {
-    let keys = ["role", "proxy", "listen", "identity", "authority"];
+    let keys = [
+        "role",
+        "proxy",
+        "listen",
+        "identity",
+        "authority",
+        "may_change",
+    ];
     let section = reader.section(document, Item::Control, &keys)?;
     let example = "\"agent\"";
     let is_proxy = reader.read_required(section, "role", example, |value| {
@@ -69,7 +79,8 @@ pub(super) fn read(document: &DeTable<'_>, reader: &mut Reader) -> Option<Contro
     let identity = path(reader, section, "identity", identity, PATH_MAX);
     let role = match is_proxy? {
         false => {
-            not_for(reader, section, &["listen", "authority"], "the proxy");
+            let of_proxy = ["listen", "authority", "may_change"];
+            not_for(reader, section, &of_proxy, "the proxy");
             let example = "\"10.0.0.1:6082\"";
             let proxy = reader.read_required(section, "proxy", example, |value| {
                 dialled(text(value, example)?)
@@ -83,10 +94,12 @@ pub(super) fn read(document: &DeTable<'_>, reader: &mut Reader) -> Option<Contro
                 let default = PathBuf::from("/etc/vnet/ca");
                 path(reader, section, "authority", default, PATH_MAX)
             });
+            let may_change = reader.read(section, "may_change", names);
             let everywhere = SocketAddr::from(([0, 0, 0, 0], PORT_DEFAULT));
             ControlRole::Proxy {
                 listen: listen.or(everywhere),
                 authority,
+                may_change: may_change.or(BTreeSet::new()),
             }
         }
     };
@@ -114,6 +127,26 @@ fn listen(value: &DeValue<'_>) -> Result<SocketAddr, Wrong> {
         message: format!("{text:?} is no address and port"),
         cure: "write \"0.0.0.0:6082\", \"[::]:6082\", or one address of this host".to_owned(),
     })
+}
+
+/// Names of agents.
+fn names(value: &DeValue<'_>) -> Result<BTreeSet<String>, Wrong> {
+    let example = "[\"one\"]";
+    let wrong = |message: String| Wrong {
+        message,
+        cure: format!("write names of agents, such as {example}"),
+    };
+    let DeValue::Array(names) = value else {
+        return Err(wrong("this is no list".to_owned()));
+    };
+    let names = names.iter().map(|name| {
+        let name = text(name.get_ref(), example)?;
+        match check_name(name) {
+            Ok(()) => Ok(name.to_owned()),
+            Err(why) => Err(wrong(format!("the name {name:?} {why}"))),
+        }
+    });
+    names.collect()
 }
 
 /// An address or a name to dial, with the port that is meant where it says none.

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use vnet_agent::api::pass::PassOn;
 use vnet_agent::api::socket::listen_on;
 use vnet_agent::api::stream::{Event, Teller};
 use vnet_agent::api::{
@@ -80,7 +81,7 @@ impl FakeAgent {
         let events = Teller::default();
         let told = events.clone();
         let server = tokio::spawn(async move {
-            http::serve(listener, sender, told, async {
+            http::serve(listener, sender, told, PassOn::default(), async {
                 let _ = stopped.await;
             })
             .await;

@@ -1,12 +1,13 @@
 //! May this agent come in, and what becomes of what it says?
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use super::super::Agent;
 use super::super::overlay::{Control, now_unix_ms};
 use crate::overlay::message::JoinAnswer;
 use crate::overlay::roll::{Guest, Hub};
+use crate::overlay::via::call::CALLS_MAX;
 use crate::overlay::via::listen::{Admission, Question};
 
 impl Agent {
@@ -39,14 +40,20 @@ impl Agent {
                     now_unix_ms: now_unix_ms(),
                 };
                 let admitted = proxy.roll.admit(&guest, &hub).map(|before| {
-                    before.and_then(|before| proxy.sessions.remove(&before));
+                    if let Some(before) = before {
+                        proxy.sessions.remove(&before);
+                        proxy.asked.remove(&before);
+                    }
                     let (sender, parts) = watch::channel(None);
                     proxy.sessions.insert(session, sender);
+                    let (asking, asked) = mpsc::channel(CALLS_MAX);
+                    proxy.asked.insert(session, asking);
                     proxy.is_stale = true;
                     info!(agent = hello.name, %from, "an agent is here");
                     Admission {
                         proxy: name.clone(),
                         parts,
+                        asked,
                     }
                 });
                 // Who has gone meanwhile is told by its session.
@@ -80,6 +87,7 @@ impl Agent {
             }
             Question::Gone(session) => {
                 proxy.sessions.remove(&session);
+                proxy.asked.remove(&session);
                 if let Some(agent) = proxy.roll.gone(session) {
                     info!(agent, "an agent is gone; its links stay");
                 }

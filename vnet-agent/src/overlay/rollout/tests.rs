@@ -412,7 +412,9 @@ fn a_new_link_must_be_there_if_its_other_end_is() {
         let (before, after) = chain();
         let plan = Plan::new(&before, &after, &places());
         let mut there: BTreeSet<String> = (0..HOSTS).map(name).collect();
-        absent.is_some_and(|absent| there.remove(absent));
+        if let Some(absent) = absent {
+            there.remove(absent);
+        }
         let mut rollout = Rollout::new(plan, there, force, 0);
         assert_eq!(rollout.poll(0), Some(Deed::Deal(Stage::Links)));
         rollout.taken("h1", &[lacks(link)], 1);

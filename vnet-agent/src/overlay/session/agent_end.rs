@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{APART, DIAL_MAX, Parting, Pulse, REFUSED};
 use crate::model::part::Part;
-use crate::overlay::message::{Hello, Introduction, Missing, ToAgent, ToProxy};
+use crate::overlay::message::{Call, Hello, Introduction, Missing, Reply, ToAgent, ToProxy};
 
 /// What happened to an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,10 @@ pub enum AgentEvent {
     Declined(u64, String),
     /// A part is, and this of it is missing.
     Lacks(u64, Vec<Missing>),
+    /// Ask this of the proxy.
+    Call(Call),
+    /// This is the answer to what the proxy asks.
+    Reply(Reply),
     /// Ask for a new certificate, with this request.
     Renew(Vec<u8>),
 }
@@ -44,6 +48,10 @@ pub enum AgentDeed {
     Say(ToProxy),
     /// It is together with this proxy.
     Together(String),
+    /// The proxy asks this.
+    Call(Call),
+    /// It answers.
+    Replied(Reply),
     /// Keep this part, and tell.
     Keep(Part),
     /// This is the answer to a request for a certificate: certificate and authority.
@@ -116,6 +124,8 @@ impl AgentEnd {
             AgentEvent::Lacks(revision, missing) => {
                 self.say_together(now, ToProxy::Lacks { revision, missing })
             }
+            AgentEvent::Call(call) => self.say_together(now, ToProxy::Call(call)),
+            AgentEvent::Reply(reply) => self.say_together(now, ToProxy::Reply(reply)),
             AgentEvent::Renew(request) => self.say_together(now, ToProxy::Renew { request }),
         }
     }
@@ -161,6 +171,8 @@ impl AgentEnd {
                 vec![AgentDeed::Together(proxy)]
             }
             (AgentState::Together, ToAgent::Part(part)) => vec![AgentDeed::Keep(part)],
+            (AgentState::Together, ToAgent::Call(call)) => vec![AgentDeed::Call(call)],
+            (AgentState::Together, ToAgent::Reply(reply)) => vec![AgentDeed::Replied(reply)],
             (
                 AgentState::Together,
                 ToAgent::Renewed {
@@ -228,6 +240,7 @@ const fn word(said: &ToAgent) -> &'static str {
         ToAgent::Refused { .. } => "refused",
         ToAgent::Part(_) => "a part",
         ToAgent::Renewed { .. } | ToAgent::NotRenewed { .. } => "a certificate",
+        ToAgent::Call(_) | ToAgent::Reply(_) => "a question",
         ToAgent::Alive => "alive",
     }
 }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::{HELLO_MAX, Parting, Pulse};
 use crate::model::part::Part;
-use crate::overlay::message::{Hello, Introduction, Missing, ToAgent, ToProxy, VERSION};
+use crate::overlay::message::{
+    Call, Hello, Introduction, Missing, Reply, ToAgent, ToProxy, VERSION,
+};
 
 /// What happened to one of the proxy's connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +27,10 @@ pub enum ProxyEvent {
     Refused(String),
     /// This is the agent's part now.
     Part(Part),
+    /// Ask this of the agent.
+    Call(Call),
+    /// This is the answer to what the agent asks.
+    Reply(Reply),
     /// This is the answer to its request: certificate, authority, and for how long from now.
     Renewed(Result<(Vec<u8>, Vec<u8>, Duration), String>),
 }
@@ -44,6 +50,10 @@ pub enum ProxyDeed {
     Kept(u64),
     /// The agent does not.
     Declined(u64, String),
+    /// It asks this.
+    Call(Call),
+    /// It answers.
+    Replied(Reply),
     /// It does, and this is missing.
     Lacks(u64, Vec<Missing>),
     /// Make a certificate for this request.
@@ -120,6 +130,13 @@ impl ProxyEnd {
                 self.wanted = Some(part);
                 self.deliver(now)
             }
+            ProxyEvent::Call(call) if self.state == ProxyState::Together => {
+                self.say(now, ToAgent::Call(call))
+            }
+            ProxyEvent::Reply(reply) if self.state == ProxyState::Together => {
+                self.say(now, ToAgent::Reply(reply))
+            }
+            ProxyEvent::Call(_) | ProxyEvent::Reply(_) => Vec::new(),
             ProxyEvent::Renewed(Ok((certificate, authority, good_for))) => {
                 self.expires = now.saturating_add(good_for);
                 self.say(
@@ -165,6 +182,8 @@ impl ProxyEnd {
             (ProxyState::Together, ToProxy::Lacks { revision, missing }) => {
                 vec![ProxyDeed::Lacks(revision, missing)]
             }
+            (ProxyState::Together, ToProxy::Call(call)) => vec![ProxyDeed::Call(call)],
+            (ProxyState::Together, ToProxy::Reply(reply)) => vec![ProxyDeed::Replied(reply)],
             (ProxyState::Together, ToProxy::Renew { request }) => vec![ProxyDeed::Sign(request)],
             _ => self.end(Parting::Nonsense("not at this time".to_owned())),
         }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::part::Part;
-use crate::overlay::message::{Hello, Introduction, ToAgent, ToProxy, VERSION};
+use crate::overlay::message::{Call, Hello, Introduction, ToAgent, ToProxy, VERSION};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -236,7 +236,10 @@ impl World {
                     let at = self.now + self.disk;
                     self.keeping.push_back((at, part));
                 }
-                AgentDeed::Together(_) | AgentDeed::TakeCertificate(_) => {}
+                AgentDeed::Together(_)
+                | AgentDeed::TakeCertificate(_)
+                | AgentDeed::Call(_)
+                | AgentDeed::Replied(_) => {}
             }
         }
     }
@@ -348,4 +351,21 @@ proptest! {
         prop_assert!(world.agent.is_together());
         prop_assert_eq!(world.kept.last(), Some(&world.latest));
     }
+}
+
+#[test]
+fn nothing_is_asked_before_both_are_together() {
+    let call = || Call {
+        number: 1,
+        method: "GET".into(),
+        path: "/v1/topology".into(),
+        body: String::new(),
+    };
+    let mut agent = AgentEnd::new(hello(None), Duration::ZERO);
+    assert_eq!(agent.step(MS, AgentEvent::Call(call())), []);
+    let mut proxy = ProxyEnd::new("one".into(), Duration::from_secs(9), Duration::ZERO);
+    assert_eq!(proxy.step(MS, ProxyEvent::Call(call())), []);
+    let deeds = proxy.step(MS, ProxyEvent::Heard(ToProxy::Call(call())));
+    let is_over = matches!(deeds[..], [ProxyDeed::HangUp(Parting::Nonsense(_))]);
+    assert!(is_over, "{deeds:?}");
 }

@@ -12,8 +12,9 @@ use tokio::time::{Instant, sleep_until};
 use tokio_rustls::client::TlsStream;
 use tracing::{debug, info, warn};
 
-use super::super::message::{BYTES_MAX, Hello, Introduction, Missing, ToAgent};
+use super::super::message::{BYTES_MAX, Hello, Introduction, Missing, Reply, ToAgent};
 use super::super::session::{AgentDeed, AgentEnd, AgentEvent, Parting};
+use super::call::{CALLS_MAX, Incoming, Outgoing, Pending};
 use super::control_tls::{AgentTls, tls_error};
 use super::line::{Heard, Line, LineError};
 use crate::model::part::Part;
@@ -58,6 +59,10 @@ pub struct Dialler {
     pub introductions: watch::Receiver<Introduction>,
     /// What the agent's task says.
     pub commands: mpsc::Receiver<Command>,
+    /// What this host's users ask of the proxy.
+    pub asked: mpsc::Receiver<Outgoing>,
+    /// Takes what the proxy asks.
+    pub asking: mpsc::Sender<Incoming>,
     /// Takes the newest part.
     pub offered: watch::Sender<Option<Part>>,
     /// Takes answers to requests for certificates.
@@ -79,6 +84,8 @@ pub async fn run(dialler: Dialler) {
         started,
         line: None,
         dialling: None,
+        pending: Pending::default(),
+        replies: mpsc::channel(CALLS_MAX),
     };
     while let Some(event) = task.next().await {
         let now = task.started.elapsed();
@@ -95,6 +102,10 @@ struct Task {
     started: Instant,
     line: Option<Line<Stream>>,
     dialling: Option<Dialling>,
+    /// What has been asked of the proxy.
+    pending: Pending,
+    /// The answers to what the proxy has asked.
+    replies: (mpsc::Sender<Reply>, mpsc::Receiver<Reply>),
 }
 
 impl Task {
@@ -121,12 +132,25 @@ impl Task {
                 Command::Lacks(revision, missing) => AgentEvent::Lacks(revision, missing),
                 Command::Renew(request) => AgentEvent::Renew(request),
             }),
+            Some(asked) = self.dialler.asked.recv() => Some(self.ask(asked)),
+            Some(reply) = self.replies.1.recv() => Some(AgentEvent::Reply(reply)),
             changed = self.dialler.introductions.changed() => {
                 changed.ok()?;
                 let introduction = self.dialler.introductions.borrow_and_update().clone();
                 Some(AgentEvent::Introduction(introduction))
             }
             () = sleep_until(due) => Some(AgentEvent::Tick),
+        }
+    }
+
+    /// Nobody is asked where there is no proxy, or too much is asked: who asks learns that.
+    fn ask(&mut self, asked: Outgoing) -> AgentEvent {
+        match self.end.is_together() {
+            true => self
+                .pending
+                .add(asked)
+                .map_or(AgentEvent::Tick, AgentEvent::Call),
+            false => AgentEvent::Tick,
         }
     }
 
@@ -140,6 +164,7 @@ impl Task {
             AgentDeed::HangUp(why) => {
                 self.line = None;
                 self.dialling = None;
+                self.pending.clear();
                 self.stand(None, Some(why));
             }
             AgentDeed::Say(message) => {
@@ -150,6 +175,22 @@ impl Task {
                 }
             }
             AgentDeed::Together(proxy) => self.stand(Some(proxy), None),
+            AgentDeed::Call(call) => {
+                let incoming = Incoming {
+                    from: self
+                        .dialler
+                        .standing
+                        .borrow()
+                        .proxy
+                        .clone()
+                        .unwrap_or_default(),
+                    call,
+                    answer: self.replies.0.clone(),
+                };
+                // It asks again if it wants to know.
+                let _ = self.dialler.asking.try_send(incoming);
+            }
+            AgentDeed::Replied(reply) => self.pending.answered(reply),
             AgentDeed::Keep(part) => {
                 self.dialler.offered.send_replace(Some(part));
             }

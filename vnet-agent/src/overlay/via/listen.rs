@@ -16,10 +16,11 @@ use tokio_rustls::server::TlsStream;
 use tracing::{debug, info, warn};
 
 use super::super::message::{
-    BYTES_MAX, Hello, Introduction, Join, JoinAnswer, Missing, STRANGER_BYTES_MAX,
+    BYTES_MAX, Hello, Introduction, Join, JoinAnswer, Missing, Reply, STRANGER_BYTES_MAX,
 };
 use super::super::refusal::{Turned, TurnedCounts};
 use super::super::session::{Parting, ProxyDeed, ProxyEnd, ProxyEvent};
+use super::call::{CALLS_MAX, Incoming, Outgoing, Pending};
 use super::control_tls::{Came, ProxyTls};
 use super::line::{Heard, Line, LineError};
 use crate::identity::Certificate;
@@ -87,6 +88,8 @@ pub struct Admission {
     pub proxy: String,
     /// Its part, and every later one. When the sender is gone, the connection is to end.
     pub parts: watch::Receiver<Option<Arc<Part>>>,
+    /// What the proxy asks of it.
+    pub asked: mpsc::Receiver<Outgoing>,
 }
 
 /// What all connections share.
@@ -96,6 +99,8 @@ pub struct Door {
     pub tls: watch::Receiver<ProxyTls>,
     /// To the agent's task.
     pub questions: mpsc::Sender<Question>,
+    /// Takes what agents ask of the API.
+    pub asking: mpsc::Sender<Incoming>,
     /// Who was turned away.
     pub turned: Mutex<TurnedCounts>,
     unknown: Mutex<BTreeMap<IpAddr, usize>>,
@@ -109,10 +114,15 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Door {
     /// A door with nobody at it.
-    pub fn new(tls: watch::Receiver<ProxyTls>, questions: mpsc::Sender<Question>) -> Self {
+    pub fn new(
+        tls: watch::Receiver<ProxyTls>,
+        questions: mpsc::Sender<Question>,
+        asking: mpsc::Sender<Incoming>,
+    ) -> Self {
         Self {
             tls,
             questions,
+            asking,
             turned: Mutex::default(),
             unknown: Mutex::default(),
             members: Arc::new(Semaphore::new(MEMBERS_MAX)),
@@ -220,7 +230,7 @@ async fn receive(
             let members = Arc::clone(&door.members).try_acquire_owned();
             let member = members.map_err(|_| Turned::TooMany)?;
             drop(place);
-            attend(*stream, certificate, from, session, &door.questions, member).await
+            attend(*stream, certificate, from, session, door, member).await
         }
     }
 }
@@ -260,13 +270,18 @@ struct Session<'a> {
     id: u64,
     from: SocketAddr,
     certificate: Certificate,
-    questions: &'a mpsc::Sender<Question>,
+    door: &'a Door,
     line: Line<TlsStream<TcpStream>>,
     started: Instant,
     end: ProxyEnd,
     admission: Answer<Admission>,
     signed: Answer<Signed>,
     parts: Option<watch::Receiver<Option<Arc<Part>>>>,
+    /// What is asked of the agent, and has been.
+    asked: Option<mpsc::Receiver<Outgoing>>,
+    pending: Pending,
+    /// The answers to what it has asked.
+    replies: (mpsc::Sender<Reply>, mpsc::Receiver<Reply>),
     parting: Option<Parting>,
 }
 
@@ -275,7 +290,7 @@ async fn attend(
     certificate: Certificate,
     from: SocketAddr,
     id: u64,
-    questions: &mpsc::Sender<Question>,
+    door: &Door,
     _member: OwnedSemaphorePermit,
 ) -> Result<(), Turned> {
     let name = certificate.name.clone();
@@ -286,13 +301,16 @@ async fn attend(
         id,
         from,
         certificate,
-        questions,
+        door,
         line: Line::new(stream, BYTES_MAX),
         started: Instant::now(),
         end: ProxyEnd::new(name.clone(), good_for, Duration::ZERO),
         admission: None,
         signed: None,
         parts: None,
+        asked: None,
+        pending: Pending::of_session(id),
+        replies: mpsc::channel(CALLS_MAX),
         parting: None,
     };
     while session.parting.is_none() {
@@ -303,7 +321,7 @@ async fn attend(
         }
     }
     let was_admitted = session.parts.is_some();
-    let _ = session.questions.send(Question::Gone(id)).await;
+    let _ = session.door.questions.send(Question::Gone(id)).await;
     let parting = session.parting.take();
     session.line.end().await;
     match parting {
@@ -339,10 +357,11 @@ impl Session<'_> {
                 Err(error) => ProxyEvent::Lost(error.to_string()),
             },
             answer = answered(&mut self.admission) => match answer {
-                Ok(Admission { proxy, mut parts }) => {
+                Ok(Admission { proxy, mut parts, asked }) => {
                     // The part that is there already is one to send.
                     parts.mark_changed();
                     self.parts = Some(parts);
+                    self.asked = Some(asked);
                     ProxyEvent::Admitted(proxy)
                 }
                 Err(why) => ProxyEvent::Refused(why),
@@ -352,6 +371,11 @@ impl Session<'_> {
                 Some(None) => ProxyEvent::Tick,
                 None => ProxyEvent::Lost("the proxy has another connection of it".to_owned()),
             },
+            Some(asked) = next_of(&mut self.asked) => match self.pending.add(asked) {
+                Some(call) => ProxyEvent::Call(call),
+                None => ProxyEvent::Tick,
+            },
+            Some(reply) = self.replies.1.recv() => ProxyEvent::Reply(reply),
             answer = answered(&mut self.signed) => ProxyEvent::Renewed(answer),
             () = sleep_until(due) => ProxyEvent::Tick,
         }
@@ -394,9 +418,20 @@ impl Session<'_> {
             ProxyDeed::Introduction(introduction) => Question::Introduction(id, introduction),
             ProxyDeed::Kept(revision) => Question::Kept(id, revision),
             ProxyDeed::Declined(revision, why) => Question::Declined(id, revision, why),
+            ProxyDeed::Call(call) => {
+                let incoming = Incoming {
+                    from: self.certificate.name.clone(),
+                    call,
+                    answer: self.replies.0.clone(),
+                };
+                // Who asks too much gets no answer, and asks again.
+                let _ = self.door.asking.try_send(incoming);
+                return;
+            }
+            ProxyDeed::Replied(reply) => return self.pending.answered(reply),
             ProxyDeed::Lacks(revision, missing) => Question::Lacks(id, revision, missing),
         };
-        if self.questions.send(asked).await.is_err() {
+        if self.door.questions.send(asked).await.is_err() {
             self.parting = Some(Parting::Lost("the proxy stops".to_owned()));
         }
     }
@@ -409,6 +444,14 @@ async fn answered<T>(answer: &mut Answer<T>) -> Result<T, String> {
     let answered = receiver.await;
     *answer = None;
     answered.unwrap_or_else(|_| Err("the proxy stops".to_owned()))
+}
+
+/// What is asked next, once anything can be.
+async fn next_of(asked: &mut Option<mpsc::Receiver<Outgoing>>) -> Option<Outgoing> {
+    match asked {
+        Some(asked) => asked.recv().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The part that is to be sent next; nothing once there will be none any more.

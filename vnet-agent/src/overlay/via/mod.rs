@@ -6,6 +6,7 @@
 //!
 //! [`carry`] has the connections that links' frames go over.
 
+pub mod call;
 pub mod carry;
 pub mod control_tls;
 pub mod dial;
