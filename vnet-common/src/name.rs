@@ -22,13 +22,21 @@ pub const ADMISSIONS: &str = "ADMISSIONS";
 pub const SENDERS: &str = "SENDERS";
 /// Counters by ledger slot.
 pub const LEDGERS: &str = "LEDGERS";
+/// Copies of ports by CPU and place.
+pub const NEAR_PORTS: &str = "NEAR_PORTS";
+/// Copies of admissions by CPU and place.
+pub const NEAR_ADMISSIONS: &str = "NEAR_ADMISSIONS";
+/// Flows that are counted in place, by CPU and place.
+pub const NEAR_FLOWS: &str = "NEAR_FLOWS";
+/// Which copies are good.
+pub const EPOCHS: &str = "EPOCHS";
 /// What the agent is told without asking.
 pub const EVENTS: &str = "EVENTS";
 /// Single values for the whole data plane.
 pub const SETTINGS: &str = "SETTINGS";
 
 /// Every map that is pinned.
-pub const PINNED_MAPS: [&str; 12] = [
+pub const PINNED_MAPS: [&str; 16] = [
     PORTS,
     PORT_STATES,
     UNDERLAYS,
@@ -39,6 +47,10 @@ pub const PINNED_MAPS: [&str; 12] = [
     ADMISSIONS,
     SENDERS,
     LEDGERS,
+    NEAR_PORTS,
+    NEAR_ADMISSIONS,
+    NEAR_FLOWS,
+    EPOCHS,
     EVENTS,
     SETTINGS,
 ];

@@ -23,7 +23,7 @@ use crate::tables::Tables;
 pub fn from_port<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Outcome, Reason> {
     let bytes = frame.length();
     let mut too_big = TooBig::NONE;
-    let (slot, result) = match tables.port(frame.device()) {
+    let (slot, result) = match tables.port_of_origin(frame.device()) {
         Some(port) => (
             port.ledger,
             switch(frame, tables, port, bytes, &mut too_big),

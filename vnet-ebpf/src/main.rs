@@ -28,8 +28,10 @@ mod program {
     use vnet_common::addr::{NetworkId, Stations};
     use vnet_common::reason::Reason;
     use vnet_common::table::action::Action;
+    use vnet_common::table::flow::FlowKey;
     use vnet_ebpf::step::rules;
     use vnet_ebpf::tables::kernel::KernelTables;
+    use vnet_ebpf::tables::near;
 
     use crate::map;
 
@@ -44,9 +46,14 @@ mod program {
         admissions: &map::ADMISSIONS,
         senders: &map::SENDERS,
         ledgers: &map::LEDGERS,
+        near_ports: &map::NEAR_PORTS,
+        near_admissions: &map::NEAR_ADMISSIONS,
+        near_flows: &map::NEAR_FLOWS,
+        epochs: &map::EPOCHS,
         events: &map::EVENTS,
         settings: &map::SETTINGS,
         strongest: vnet_strongest,
+        settle_flow: vnet_settle_flow,
     };
 
     #[unsafe(no_mangle)]
@@ -60,6 +67,16 @@ mod program {
             None => Action::NONE,
         };
         action.to_bits()
+    }
+
+    #[unsafe(no_mangle)]
+    #[inline(never)]
+    extern "C" fn vnet_settle_flow(network: u32, a: u32, b: u32, c: u32) -> u32 {
+        if let Some(network) = NetworkId::new(network) {
+            let stations = Stations::of_words([a, b, c]);
+            near::settle(&MAPS, &FlowKey { network, stations });
+        }
+        0
     }
 
     /// What proves that metadata or a mark is from one of us; 0 where nothing can yet.

@@ -9,6 +9,7 @@ use vnet_common::table::event::Event;
 use vnet_common::table::flow::{FlowEntry, FlowKey};
 use vnet_common::table::ledger::Ledger;
 use vnet_common::table::link::{LinkEntry, Sender};
+use vnet_common::table::near::{Epoch, NearAdmission, NearFlow, NearFlows, NearPort};
 use vnet_common::table::network::NetworkEntry;
 use vnet_common::table::port::{PortEntry, PortState};
 use vnet_common::table::rule::{RuleEntry, RuleKey};
@@ -45,6 +46,19 @@ pub static SENDERS: PerCpuArray<Sender> = PerCpuArray::with_max_entries(1, 0);
 
 #[map]
 pub static LEDGERS: PerCpuArray<Ledger> = PerCpuArray::with_max_entries(1, 0);
+
+#[map]
+pub static NEAR_PORTS: PerCpuArray<NearPort> = PerCpuArray::with_max_entries(NearPort::PLACES, 0);
+
+#[map]
+pub static NEAR_ADMISSIONS: PerCpuArray<NearAdmission> =
+    PerCpuArray::with_max_entries(NearAdmission::PLACES, 0);
+
+#[map]
+pub static NEAR_FLOWS: PerCpuArray<NearFlows> = PerCpuArray::with_max_entries(NearFlow::ENTRIES, 0);
+
+#[map]
+pub static EPOCHS: Array<Epoch> = Array::with_max_entries(1, 0);
 
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(Event::RING_BYTES, 0);

@@ -10,6 +10,7 @@ mod clsact;
 pub mod error;
 pub mod events;
 pub mod figures;
+mod flows;
 mod log;
 pub mod object;
 pub mod pin;

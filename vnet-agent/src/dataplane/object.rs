@@ -14,6 +14,7 @@ use vnet_common::table::event::Event;
 use vnet_common::table::flow::{FlowEntry, FlowKey};
 use vnet_common::table::ledger::Ledger;
 use vnet_common::table::link::{LinkEntry, Sender};
+use vnet_common::table::near::{Epoch, NearAdmission, NearFlow, NearFlows, NearPort};
 use vnet_common::table::network::NetworkEntry;
 use vnet_common::table::port::{PortEntry, PortState};
 use vnet_common::table::rule::{RuleEntry, RuleKey};
@@ -79,6 +80,25 @@ pub fn shapes(limits: &Limits) -> Vec<Shape> {
         ),
         shape::<u32, Sender>(name::SENDERS, MapType::PerCpuArray, links, Some("links")),
         shape::<u32, Ledger>(name::LEDGERS, MapType::PerCpuArray, ledgers, Some("ports")),
+        shape::<u32, NearPort>(
+            name::NEAR_PORTS,
+            MapType::PerCpuArray,
+            NearPort::PLACES,
+            None,
+        ),
+        shape::<u32, NearAdmission>(
+            name::NEAR_ADMISSIONS,
+            MapType::PerCpuArray,
+            NearAdmission::PLACES,
+            None,
+        ),
+        shape::<u32, NearFlows>(
+            name::NEAR_FLOWS,
+            MapType::PerCpuArray,
+            NearFlow::ENTRIES,
+            None,
+        ),
+        shape::<u32, Epoch>(name::EPOCHS, MapType::Array, 1, None),
         shape::<(), ()>(name::EVENTS, MapType::RingBuf, Event::RING_BYTES, None),
         shape::<u32, Setting>(name::SETTINGS, MapType::Array, 1, None),
     ]

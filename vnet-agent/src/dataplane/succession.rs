@@ -182,7 +182,11 @@ impl Pins {
                 );
                 continue;
             };
-            for shape in shapes.iter().filter(|shape| names.contains(&shape.name)) {
+            // What the programs have counted of flows is in both, where those programs know both.
+            let is_shared = |table: &'static str| {
+                names.contains(&table) || (table == name::NEAR_FLOWS && is_there(&table))
+            };
+            for shape in shapes.iter().filter(|shape| is_shared(shape.name)) {
                 self.share_one(shape, &other.maps().join(shape.name))?;
             }
             info!(

@@ -1,4 +1,5 @@
-//! The kernel's tables, typed: written as reconciliation says, read as they are.
+//! The kernel's tables, typed: written as reconciliation says, read as they are. Flows are read in
+//! `flows.rs`.
 
 use aya::maps::{
     Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues, RingBuf,
@@ -9,6 +10,7 @@ use vnet_common::table::admission::{AdmissionEntry, AdmissionKey};
 use vnet_common::table::flow::{FlowEntry, FlowKey};
 use vnet_common::table::ledger::Ledger;
 use vnet_common::table::link::LinkEntry;
+use vnet_common::table::near::{Epoch, NearFlows};
 use vnet_common::table::network::NetworkEntry;
 use vnet_common::table::port::{PortEntry, PortState};
 use vnet_common::table::rule::{RuleEntry, RuleKey};
@@ -38,7 +40,9 @@ pub struct KernelTables {
     underlays: Slots<UnderlayEntry>,
     networks: Slots<NetworkEntry>,
     rules: Hash<RuleKey, RuleEntry>,
-    flows: PerCpuHashMap<MapData, Plain<FlowKey>, Plain<FlowEntry>>,
+    pub(super) flows: PerCpuHashMap<MapData, Plain<FlowKey>, Plain<FlowEntry>>,
+    pub(super) near_flows: PerCpuArray<MapData, Plain<NearFlows>>,
+    epochs: Slots<Epoch>,
     links: Slots<LinkEntry>,
     admissions: Hash<AdmissionKey, AdmissionEntry>,
     ledgers: PerCpuArray<MapData, Plain<Ledger>>,
@@ -55,7 +59,10 @@ fn taken<M: TryFrom<Map, Error = MapError>>(
     M::try_from(untyped).map_err(|source| failed("opening the table", map)(source))
 }
 
-fn failed(doing: &'static str, map: &'static str) -> impl Fn(MapError) -> DataPlaneError {
+pub(super) fn failed(
+    doing: &'static str,
+    map: &'static str,
+) -> impl Fn(MapError) -> DataPlaneError {
     move |source| {
         let limit = match map {
             name::PORTS | name::PORT_STATES => "ports",
@@ -75,7 +82,7 @@ fn failed(doing: &'static str, map: &'static str) -> impl Fn(MapError) -> DataPl
 }
 
 /// Nothing where the key is not there.
-fn present<T>(result: Result<T, MapError>) -> Result<Option<T>, MapError> {
+pub(super) fn present<T>(result: Result<T, MapError>) -> Result<Option<T>, MapError> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(MapError::KeyNotFound) => Ok(None),
@@ -83,8 +90,9 @@ fn present<T>(result: Result<T, MapError>) -> Result<Option<T>, MapError> {
     }
 }
 
+// Where the programs keep copies of the entries, `then` makes those old.
 macro_rules! hash_table {
-    ($all:ident, $set:ident, $remove:ident, $field:ident, $map:expr, $key:ty, $value:ty, $what:literal) => {
+    ($all:ident, $set:ident, $remove:ident, $field:ident, $map:expr, $key:ty, $value:ty, $what:literal $(, $then:ident)?) => {
         #[doc = concat!("All ", $what, ".\n\n# Errors\n\nThe kernel refuses.")]
         pub fn $all(&self) -> Result<Vec<($key, $value)>, DataPlaneError> {
             self.$field
@@ -96,14 +104,16 @@ macro_rules! hash_table {
 
         #[doc = concat!("Writes one of the ", $what, ".\n\n# Errors\n\nThe table is full.")]
         pub fn $set(&mut self, key: &$key, value: &$value) -> Result<(), DataPlaneError> {
-            self.$field.insert(Plain(*key), Plain(*value), 0).map_err(failed("writing", $map))
+            self.$field.insert(Plain(*key), Plain(*value), 0).map_err(failed("writing", $map))?;
+            $(self.$then()?;)?
+            Ok(())
         }
 
         #[doc = concat!("Removes one of the ", $what, ", if it is there.\n\n# Errors\n\nThe kernel refuses.")]
         pub fn $remove(&mut self, key: &$key) -> Result<(), DataPlaneError> {
-            present(self.$field.remove(&Plain(*key)))
-                .map(|_| ())
-                .map_err(failed("removing", $map))
+            present(self.$field.remove(&Plain(*key))).map_err(failed("removing", $map))?;
+            $(self.$then()?;)?
+            Ok(())
         }
     };
 }
@@ -144,20 +154,37 @@ impl KernelTables {
             path: path.into(),
             source,
         })?;
-        Ok(Self {
+        let mut tables = Self {
             ports: taken(object, name::PORTS)?,
             port_states: taken(object, name::PORT_STATES)?,
             underlays: taken(object, name::UNDERLAYS)?,
             networks: taken(object, name::NETWORKS)?,
             rules: taken(object, name::RULES)?,
             flows: taken(object, name::FLOWS)?,
+            near_flows: taken(object, name::NEAR_FLOWS)?,
+            epochs: taken(object, name::EPOCHS)?,
             links: taken(object, name::LINKS)?,
             admissions: taken(object, name::ADMISSIONS)?,
             ledgers: taken(object, name::LEDGERS)?,
             settings: taken(object, name::SETTINGS)?,
             events: Some(taken(object, name::EVENTS)?),
             cpus,
-        })
+        };
+        // Whoever was here before may have died between a change and this.
+        tables.raise_epoch()?;
+        Ok(tables)
+    }
+
+    /// Makes the copies old that the programs keep of ports and admissions.
+    fn raise_epoch(&mut self) -> Result<(), DataPlaneError> {
+        let Plain(Epoch { number }) = self
+            .epochs
+            .get(&0, 0)
+            .map_err(failed("reading", name::EPOCHS))?;
+        let number = number.wrapping_add(1);
+        self.epochs
+            .set(0, Plain(Epoch { number }), 0)
+            .map_err(failed("writing", name::EPOCHS))
     }
 
     hash_table!(
@@ -168,7 +195,8 @@ impl KernelTables {
         name::PORTS,
         u32,
         PortEntry,
-        "ports"
+        "ports",
+        raise_epoch
     );
     hash_table!(
         rules,
@@ -188,7 +216,8 @@ impl KernelTables {
         name::ADMISSIONS,
         AdmissionKey,
         AdmissionEntry,
-        "admissions"
+        "admissions",
+        raise_epoch
     );
     slot_table!(
         networks,
@@ -414,55 +443,6 @@ impl KernelTables {
             .map_err(failed("writing", name::LEDGERS))
     }
 
-    /// Every flow, all CPUs together: its counters, and the decision of the CPU that has the
-    /// newest.
-    ///
-    /// # Errors
-    ///
-    /// The kernel refuses.
-    pub fn flows(&self) -> Result<Vec<(FlowKey, FlowEntry)>, DataPlaneError> {
-        let mut flows = Vec::new();
-        for entry in self.flows.iter() {
-            let Some((key, cpus)) = present(entry).map_err(failed("reading", name::FLOWS))? else {
-                continue;
-            };
-            let mut total: Option<FlowEntry> = None;
-            for Plain(cpu) in cpus.iter().copied() {
-                total = Some(total.map_or(cpu, |sum| merged(sum, cpu)));
-            }
-            flows.extend(total.map(|total| (key.0, total)));
-        }
-        Ok(flows)
-    }
-
-    /// One flow, as [`KernelTables::flows`] tells it.
-    ///
-    /// # Errors
-    ///
-    /// The kernel refuses.
-    pub fn flow(&self, key: &FlowKey) -> Result<Option<FlowEntry>, DataPlaneError> {
-        let cpus =
-            present(self.flows.get(&Plain(*key), 0)).map_err(failed("reading", name::FLOWS))?;
-        let cpus = cpus
-            .into_iter()
-            .flat_map(|cpus| cpus.iter().map(|cpu| cpu.0).collect::<Vec<_>>());
-        Ok(cpus.reduce(merged))
-    }
-
-    /// How many flows there are.
-    ///
-    /// # Errors
-    ///
-    /// The kernel refuses.
-    pub fn flow_count(&self) -> Result<u64, DataPlaneError> {
-        let mut count = 0;
-        for key in self.flows.keys() {
-            key.map_err(failed("reading", name::FLOWS))?;
-            count += 1;
-        }
-        Ok(count)
-    }
-
     /// The ring of events; only the first caller gets it.
     pub fn take_events(&mut self) -> Option<RingBuf<MapData>> {
         self.events.take()
@@ -479,13 +459,4 @@ pub(super) fn pinned_ports(pins: &Pins) -> Option<Vec<(u32, PortEntry)>> {
         .iter()
         .map(|entry| entry.map(|(key, value)| (key.0, value.0)).ok())
         .collect()
-}
-
-fn merged(a: FlowEntry, b: FlowEntry) -> FlowEntry {
-    let newer = if b.generation > a.generation { b } else { a };
-    FlowEntry {
-        packets: a.packets.wrapping_add(b.packets),
-        bytes: a.bytes.wrapping_add(b.bytes),
-        ..newer
-    }
 }

@@ -10,6 +10,7 @@ pub mod event;
 pub mod flow;
 pub mod ledger;
 pub mod link;
+pub mod near;
 pub mod network;
 pub mod port;
 pub mod rule;

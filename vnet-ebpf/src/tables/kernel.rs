@@ -12,6 +12,7 @@ use vnet_common::table::event::Event;
 use vnet_common::table::flow::{FlowEntry, FlowKey};
 use vnet_common::table::ledger::Ledger;
 use vnet_common::table::link::{LinkEntry, Sender};
+use vnet_common::table::near::{Epoch, NearAdmission, NearFlows, NearPort};
 use vnet_common::table::network::NetworkEntry;
 use vnet_common::table::port::{PortEntry, PortState};
 use vnet_common::table::rule::{RuleEntry, RuleKey};
@@ -19,7 +20,7 @@ use vnet_common::table::setting::Setting;
 use vnet_common::table::underlay::UnderlayEntry;
 
 use super::atomic::{add, compare_exchange};
-use super::{Tables, is_news, spend};
+use super::{Tables, is_news, near, spend};
 
 /// The maps of the object.
 #[derive(Clone, Copy)]
@@ -38,11 +39,17 @@ pub struct Maps {
     pub admissions: &'static HashMap<AdmissionKey, AdmissionEntry>,
     pub senders: &'static PerCpuArray<Sender>,
     pub ledgers: &'static PerCpuArray<Ledger>,
+    pub near_ports: &'static PerCpuArray<NearPort>,
+    pub near_admissions: &'static PerCpuArray<NearAdmission>,
+    pub near_flows: &'static PerCpuArray<NearFlows>,
+    pub epochs: &'static Array<Epoch>,
     pub events: &'static RingBuf,
     pub settings: &'static Array<Setting>,
     /// [`super::Tables::strongest`] as a function apart, of the network, its shapes, and the words of
     /// the stations; the object has it, because it reaches a map.
     pub strongest: extern "C" fn(u32, u32, u32, u32, u32) -> u64,
+    /// [`near::settle`] likewise, of the network and the words of the stations.
+    pub settle_flow: extern "C" fn(u32, u32, u32, u32) -> u32,
 }
 
 /// The tables as one run of a program sees them.
@@ -79,6 +86,11 @@ impl Tables for KernelTables {
         // SAFETY: an entry that the agent replaces stays readable until the program ends (RCU);
         // programs never write to it.
         unsafe { self.maps.ports.get(device) }
+    }
+
+    #[inline(always)]
+    fn port_of_origin(&self, device: u32) -> Option<&PortEntry> {
+        near::port(&self.maps, device)
     }
 
     #[inline(always)]
@@ -125,8 +137,7 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn admission(&self, key: &AdmissionKey) -> Option<&AdmissionEntry> {
-        // SAFETY: as in `port`.
-        unsafe { self.maps.admissions.get(key) }
+        near::admission(&self.maps, key)
     }
 
     #[inline(always)]
@@ -136,15 +147,21 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn flow<R>(&self, key: &FlowKey, visit: impl FnOnce(&mut FlowEntry) -> R) -> Option<R> {
-        let entry = self.maps.flows.get_ptr_mut(key)?;
+        let found = near::flow(&self.maps, key)?;
         if self.is_dry {
             // SAFETY: as below, but only read.
-            let mut copy = unsafe { *entry };
+            let mut copy = unsafe { *found.entry };
             return Some(visit(&mut copy));
         }
         // SAFETY: this CPU's own value, which no other run on this CPU touches until this one
         // ends; an evicted one stays valid until then (RCU).
-        Some(visit(unsafe { &mut *entry }))
+        let entry = unsafe { &mut *found.entry };
+        let result = visit(entry);
+        if found.is_due(entry) {
+            let [first, middle, last] = key.stations.words();
+            (self.maps.settle_flow)(key.network.get(), first, middle, last);
+        }
+        Some(result)
     }
 
     #[inline(always)]

@@ -23,11 +23,19 @@ mod atomic;
 pub mod heap;
 #[cfg(target_arch = "bpf")]
 pub mod kernel;
+#[cfg(target_arch = "bpf")]
+pub mod near;
 
 /// What the steps ask and tell the tables.
 pub trait Tables {
     /// The port that this device is.
     fn port(&self, device: u32) -> Option<&PortEntry>;
+
+    /// The port whose frame this run is about. In the kernel, mostly without a lookup; asked once.
+    #[inline(always)]
+    fn port_of_origin(&self, device: u32) -> Option<&PortEntry> {
+        self.port(device)
+    }
 
     /// The underlay device that this is.
     fn underlay(&self, device: u32) -> Option<&UnderlayEntry>;
