@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Shows that it works, from a clean clone: installs what is missing, builds, and lets two virtual
-# machines on two hosts (network namespaces) talk to each other across the overlay. Needs root,
+# Shows that it works, from a clean clone: installs what is missing, builds, and lets virtual machines on
+# hosts (network namespaces) talk to each other across the overlay: first two hosts with a settings file
+# each, then a proxy on a LAN and three hosts that join it, one of them behind a firewall. Needs root,
 # touches no network of this machine, and cleans up. The last line says whether it worked, and so
 # does the exit status.
 # Usage: scripts/demo.sh [--hold]      --hold: keep it up to look around, until Enter is pressed

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use vnet_agent::api::LinkStatus;
+use vnet_agent::api::{LinkState, LinkStatus};
 
 use crate::client::{Client, path};
 use crate::number::duration;
@@ -43,7 +43,7 @@ fn render(links: &[LinkStatus], now_unix_ms: u64, columns: Option<usize>) -> Str
             link.state.to_string(),
             link.rung.kind.to_string(),
             age_s.map(duration).unwrap_or_default(),
-            link.rung.why.clone(),
+            why(link),
         ]);
     }
     match is_empty {
@@ -52,9 +52,17 @@ fn render(links: &[LinkStatus], now_unix_ms: u64, columns: Option<usize>) -> Str
     }
 }
 
+/// Why it is on this rung, and where its frames go if on none of its own.
+fn why(link: &LinkStatus) -> String {
+    match (link.state, &link.instead) {
+        (LinkState::FallenBack, Some(other)) => format!("{}: by {other}", link.rung.why),
+        _ => link.rung.why.clone(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use vnet_agent::api::{LinkRung, LinkState};
+    use vnet_agent::api::LinkRung;
     use vnet_agent::model::{Flooding, Transport};
 
     use super::*;
@@ -97,11 +105,22 @@ mod tests {
             rung_of: Some("to-proxy".into()),
             ..whole.clone()
         };
+        let fallen = LinkStatus {
+            name: "to-two".into(),
+            state: LinkState::FallenBack,
+            instead: Some("to-proxy".into()),
+            rung: LinkRung {
+                kind: Transport::Udp,
+                ..whole.rung.clone()
+            },
+            ..whole.clone()
+        };
         let expected = "\
-LINK      REMOTE    STATE  RUNG    FOR  WHY
-to-proxy  10.0.0.1  up     tls   5 min  its other end does not answer over udp
+LINK      REMOTE    STATE        RUNG    FOR  WHY
+to-proxy  10.0.0.1  up           tls   5 min  its other end does not answer over udp
+to-two    10.0.0.1  fallen-back  udp   5 min  its other end does not answer over udp: by to-proxy
 ";
-        let shown = render(&[whole, rung], 1_300_000, Some(120));
+        let shown = render(&[whole, rung, fallen], 1_300_000, Some(120));
         assert_eq!(shown, expected);
         assert_eq!(render(&[], 0, None), "No links.\n");
     }

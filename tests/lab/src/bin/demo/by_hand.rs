@@ -1,13 +1,7 @@
-//! Does it work? Two hosts, two virtual machines, and the overlay between them, told step by step.
-//!
-//! Run by `scripts/demo.sh`. The last line on standard output says whether it worked, and so does
-//! the exit status. With `--hold` everything stays up until Enter is pressed, to look around in.
+//! First act: two hosts with a settings file each, and a virtual machine on either. Do the machines share
+//! an Ethernet, and can one see how?
 
-mod narrator;
 mod settings;
-
-use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lab::{
@@ -15,7 +9,7 @@ use lab::{
     try_eventually,
 };
 
-use narrator::Narrator;
+use crate::narrator::{Narrator, megabits_per_s};
 
 const GUEST_ONE: Mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
 const GUEST_TWO: Mac = Mac([0x52, 0x54, 0, 0, 0, 2]);
@@ -32,54 +26,24 @@ const PICTURE: &str = "
         | tap0                                      | tap0
     host one  10.0.0.1 eth0 --- underlay --- eth0 10.0.0.2  host two";
 
-fn main() -> ExitCode {
-    let hold = match std::env::args().nth(1).as_deref() {
-        None => false,
-        Some("--hold") => true,
-        Some(_) => {
-            eprintln!("usage: demo [--hold]    --hold: wait for Enter before cleaning up");
-            return ExitCode::from(2);
-        }
-    };
-    match demonstrate(hold) {
-        Ok(figures) => {
-            println!("\ndemo: it worked: {figures}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            // One line, whatever the error quotes; all of it went to standard error.
-            eprintln!("\n{error:?}");
-            println!(
-                "\ndemo: it did NOT work: {}",
-                error.to_string().replace('\n', " ")
-            );
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// The whole story; returns its figures in words.
-fn demonstrate(hold: bool) -> Result<String> {
-    let mut narrator = Narrator::new();
-    println!("{PICTURE}");
-    let lab = Lab::new("demo")?;
-    let result = Stage::build(&mut narrator, &lab).and_then(|stage| {
-        let figures = stage.play(&mut narrator);
+/// The act; returns its figures in words.
+pub(crate) fn play(narrator: &mut Narrator, hold: bool) -> Result<String> {
+    narrator.act("First act: two hosts, a settings file each", PICTURE);
+    narrator.in_lab("demo", |narrator, lab| {
+        let stage = Stage::build(narrator, lab)?;
+        let figures = stage.play(narrator);
         if hold {
-            stage.wait_for_enter();
+            narrator.wait_for_enter(&[&stage.one, &stage.two]);
         }
         if figures.is_err() {
-            stage.show_agents();
+            narrator.logs(&[
+                (&stage.one, &stage.agent_one),
+                (&stage.two, &stage.agent_two),
+            ]);
         }
         narrator.step("Cleaning up: machines, agents, hosts and files");
         figures
-    });
-    let directory = lab.directory().to_owned();
-    drop(lab);
-    if !directory.exists() {
-        narrator.seen(format!("nothing is left of {}", directory.display()));
-    }
-    result
+    })
 }
 
 /// Everything that is up while the story is told; it ends in this order.
@@ -273,26 +237,6 @@ impl Stage {
         narrator.seen("the loaded program was run over the frame, and does what the rules explain");
         Ok(())
     }
-
-    fn wait_for_enter(&self) {
-        println!("\n   Everything stays up. In another terminal, as root:");
-        for (place, program) in [(&self.one, "ip -brief link"), (&self.two, "ip -brief link")] {
-            println!(
-                "     nsenter --net={}/net {program}",
-                place.directory().display()
-            );
-        }
-        println!("   Press Enter to clean up.");
-        // End of file will do as well.
-        let _ = std::io::stdin().read_line(&mut String::new());
-    }
-
-    fn show_agents(&self) {
-        for (agent, host) in [(&self.agent_one, &self.one), (&self.agent_two, &self.two)] {
-            eprintln!("---- log of the agent on host {}", host.name());
-            eprint!("{}", agent.log().unwrap_or_default());
-        }
-    }
 }
 
 /// What passed between the hosts during the ping.
@@ -354,13 +298,4 @@ fn wait_until_forwarding(host: &Host) -> Result<()> {
         Ok(ready.then_some(()))
     })
     .with_context(|| format!("its agent says: {last}"))
-}
-
-fn megabits_per_s(bytes: u64, duration: Duration) -> f64 {
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a figure for people, with three digits"
-    )]
-    let bits = (bytes * 8) as f64;
-    bits / duration.as_secs_f64() / 1e6
 }

@@ -4,9 +4,10 @@
 //! they printed, and one line that says what to see in it.
 
 use std::fmt::Display;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use lab::Output;
+use anyhow::Result;
+use lab::{Agent, Host, Lab, Output};
 
 /// How many lines of a command's output are shown.
 const LINES_MAX: usize = 40;
@@ -27,6 +28,47 @@ impl Narrator {
         }
     }
 
+    /// Begins an act, with a picture of who is where.
+    pub(crate) fn act(&self, title: &str, picture: &str) {
+        println!("\n==== {title}\n{picture}");
+    }
+
+    /// Plays in a lab that is gone at the end.
+    pub(crate) fn in_lab<T>(
+        &mut self,
+        name: &str,
+        play: impl FnOnce(&mut Self, &Lab) -> Result<T>,
+    ) -> Result<T> {
+        let lab = Lab::new(name)?;
+        let result = play(self, &lab);
+        let directory = lab.directory().to_owned();
+        drop(lab);
+        if !directory.exists() {
+            self.seen(format!("nothing is left of {}", directory.display()));
+        }
+        result
+    }
+
+    /// Lets somebody look around.
+    pub(crate) fn wait_for_enter(&self, hosts: &[&Host]) {
+        println!("\n   Everything stays up. In another terminal, as root:");
+        for host in hosts {
+            let directory = host.directory().display();
+            println!("     nsenter --net={directory}/net ip -brief link");
+        }
+        println!("   Press Enter to go on.");
+        // End of file will do as well.
+        let _ = std::io::stdin().read_line(&mut String::new());
+    }
+
+    /// What agents said, on standard error.
+    pub(crate) fn logs(&self, agents: &[(&Host, &Agent)]) {
+        for (host, agent) in agents {
+            eprintln!("---- log of the agent on host {}", host.name());
+            eprint!("{}", agent.log().unwrap_or_default());
+        }
+    }
+
     /// Begins the next step.
     pub(crate) fn step(&mut self, title: &str) {
         self.step += 1;
@@ -40,6 +82,13 @@ impl Narrator {
     /// Something said before or between commands.
     pub(crate) fn say(&self, text: &str) {
         text.lines().for_each(|line| println!("   {line}"));
+    }
+
+    /// A command on a host, without the directory that the lab gave the host.
+    pub(crate) fn shown_at(&self, host: &Host, command: &str, printed: &str) {
+        let directory = format!("{}/", host.directory().display());
+        let short = |text: &str| text.replace(&directory, "");
+        self.shown(host.name(), &short(command), &short(printed));
     }
 
     /// A command, where it ran, and what it printed.
@@ -68,4 +117,14 @@ impl Narrator {
     pub(crate) fn seen(&self, what: impl Display) {
         println!("   seen: {what}");
     }
+}
+
+/// The rate of a transfer.
+pub(crate) fn megabits_per_s(bytes: u64, duration: Duration) -> f64 {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a figure for people, with three digits"
+    )]
+    let bits = (bytes * 8) as f64;
+    bits / duration.as_secs_f64() / 1e6
 }
