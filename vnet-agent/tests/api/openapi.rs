@@ -111,6 +111,13 @@ const REQUESTS: &[(&str, &str, &str, &str, u16)] = &[
         "",
         200,
     ),
+    (
+        "get",
+        "/v1/topology/rollout",
+        "/v1/topology/rollout",
+        "",
+        200,
+    ),
     ("get", "/v1/openapi.json", "/v1/openapi.json", "", 200),
     ("get", "/metrics", "/metrics", "", 200),
 ];
