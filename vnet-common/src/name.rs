@@ -69,7 +69,9 @@ pub const UNDERLAY_TC: &str = "underlay_tc";
 pub const AGENT_TC: &str = "agent_tc";
 /// Counts frames that the kernel refused to redirect.
 pub const REDIRECT_ERROR: &str = "redirect_error";
-/// Counts frames that a device refused to take.
+/// Counts frames that a device refused to take, when they are given back.
+pub const FRAME_REFUSED: &str = "frame_refused";
+/// Counts the same, by looking at every batch.
 pub const DEVICE_REFUSED: &str = "device_refused";
 /// Counts frames that a device with generic XDP refused.
 pub const GENERIC_REFUSED: &str = "generic_refused";

@@ -80,7 +80,7 @@ fn join(frame: &mut XdpFrame, port: u32) -> u32 {
 #[inline(always)]
 fn redirect(device: u32) -> u32 {
     // SAFETY: takes numbers only; a device that does not exist is refused after the program, where
-    // the tracepoints count it.
+    // `refused.rs` counts it.
     match unsafe { bpf_redirect(device, 0) } as u32 {
         XDP_REDIRECT => XDP_REDIRECT,
         _ => XDP_ABORTED,

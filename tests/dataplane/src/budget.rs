@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use vnet_agent::dataplane::DataPlane;
 use vnet_agent::dataplane::object::OBJECT;
+use vnet_common::name;
 
 use crate::stack;
 
@@ -137,11 +138,21 @@ pub fn check(kernel: &str, now: &Costs) -> Result<Vec<String>> {
     Ok(wrong)
 }
 
-/// What is granted on a kernel: where it has no part of its own, the most of any.
+/// Of these a kernel takes one or the other.
+const EITHER: [&str; 2] = [name::FRAME_REFUSED, name::DEVICE_REFUSED];
+
+/// What is granted on a kernel: where it has no part of its own, the most of any. So too for the one
+/// of [`EITHER`] that its part does not have.
 fn granted(budget: &Budget, kernel: &str) -> Costs {
+    let mut granted = most(budget);
     if let Some(costs) = budget.get(kernel) {
-        return costs.clone();
+        granted.retain(|name, _| EITHER.contains(&&**name) || costs.contains_key(name));
+        granted.extend(costs.clone());
     }
+    granted
+}
+
+fn most(budget: &Budget) -> Costs {
     let mut most = Costs::new();
     for (name, cost) in budget.values().flatten() {
         let entry = most.entry(name.clone()).or_insert(*cost);
@@ -184,7 +195,11 @@ fn excesses(granted: &Costs, now: &Costs) -> Vec<String> {
             ));
         }
     }
-    for name in granted.keys().filter(|name| !now.contains_key(*name)) {
+    let is_there = |name: &str| {
+        now.contains_key(name)
+            || (EITHER.contains(&name) && EITHER.iter().any(|other| now.contains_key(*other)))
+    };
+    for name in granted.keys().filter(|name| !is_there(name)) {
         wrong.push(format!("{name} has a budget and is not there"));
     }
     wrong
@@ -225,6 +240,28 @@ mod tests {
         let budget = Budget::from([("6.1".to_owned(), costs(5)), ("6.18".to_owned(), costs(4))]);
         assert_eq!(granted(&budget, "6.18"), costs(4));
         assert_eq!(granted(&budget, "6.12"), costs(5));
+    }
+
+    #[test]
+    fn of_two_programs_that_do_the_same_one_is_enough() {
+        let called = |name: &str| {
+            costs(7)
+                .into_values()
+                .map(|cost| (name.to_owned(), cost))
+                .collect()
+        };
+        let [frame, device]: [Costs; 2] = EITHER.map(called);
+        let budget = Budget::from([
+            ("6.1".to_owned(), frame.clone()),
+            ("6.18".to_owned(), device.clone()),
+        ]);
+        for now in [&frame, &device] {
+            assert_eq!(
+                excesses(&granted(&budget, "6.18"), now),
+                Vec::<String>::new()
+            );
+        }
+        assert_eq!(excesses(&granted(&budget, "6.18"), &Costs::new()).len(), 2);
     }
 
     #[test]

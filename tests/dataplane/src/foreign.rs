@@ -81,9 +81,10 @@ pub fn pin(map: &OwnedFd, path: &Path) -> io::Result<()> {
     call(OBJECT_PIN, &attributes).map(|_| ())
 }
 
-fn call<T>(command: libc::c_long, attributes: &T) -> io::Result<libc::c_long> {
+/// One `bpf` system call.
+pub(crate) fn call<T>(command: libc::c_long, attributes: &T) -> io::Result<libc::c_long> {
     // SAFETY: the kernel reads as many bytes as it is told, all of which are initialised, and
-    // the path that `Pin` points to lives as long as the borrow.
+    // what they point to lives as long as the borrow.
     let result = unsafe {
         libc::syscall(
             libc::SYS_bpf,

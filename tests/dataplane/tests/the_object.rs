@@ -8,7 +8,7 @@ use vnet_agent::dataplane::object::OBJECT;
 use vnet_common::name;
 
 /// Every program of the object.
-const PROGRAMS: [&str; 9] = [
+const PROGRAMS: [&str; 10] = [
     name::PORT_XDP,
     name::UNDERLAY_XDP,
     name::AGENT_XDP,
@@ -16,6 +16,7 @@ const PROGRAMS: [&str; 9] = [
     name::UNDERLAY_TC,
     name::AGENT_TC,
     name::REDIRECT_ERROR,
+    name::FRAME_REFUSED,
     name::DEVICE_REFUSED,
     name::GENERIC_REFUSED,
 ];

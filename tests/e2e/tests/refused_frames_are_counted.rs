@@ -117,6 +117,34 @@ fn at_the_underlay_when_it_is_down() {
     });
 }
 
+/// Both agents' programs run for every frame that this kernel refuses.
+#[test]
+fn by_the_agent_whose_device_it_was_and_no_other() {
+    in_lab("two", |lab| {
+        let stage = Stage::pair(lab)?;
+        let (one, two) = stage.two()?;
+        let sites = [(one, 1, two, 2, 1500), (two, 2, one, 1, 1400)];
+        let mut refused = [0, 0];
+        for (at, (from, own, to, other, count)) in sites.into_iter().enumerate() {
+            for number in 0..count {
+                from.guest
+                    .send(&numbered(guest(own), guest(other), number, 100))?;
+            }
+            let quiet = std::time::Duration::from_millis(100);
+            let arrived = to.guest.receive_all_until_quiet(quiet)?;
+            refused[1 - at] = count - u64::try_from(arrived.len())?;
+            assert!(refused[1 - at] > 0, "a tap has room for {count}");
+        }
+        for (site, refused) in [one, two].into_iter().zip(refused) {
+            let stats = books::check_host(&site.host)?;
+            assert_eq!(books::port(&stats, PORT)?.refused, refused);
+            assert_eq!(books::underlay(&stats, "eth0")?.refused, 0);
+            assert_eq!(stats.agent.ledger.refused, 0);
+        }
+        Ok(())
+    });
+}
+
 /// The books in the kernel, read past the agent: the ledger of a port, and the agent's own.
 fn in_the_kernel(host: &Host, ifindex: u32) -> Result<(Ledger, Ledger)> {
     host.inside(|| -> Result<_> {

@@ -219,7 +219,7 @@ fn a_kernel_that_does_not_tell_its_structures() {
         let site = &stage.sites[0];
         let two = site.host.tap_guest("tap1", guest(2))?;
         let status = ask::until(&site.host, "both ports forward", |status| status.ports == 2)?;
-        assert!(status.healthy && !status.redirect_failures_counted);
+        assert!(status.healthy && !status.redirect_failures.is_on());
         let problem = status.problems.first().context("it says so")?;
         assert_eq!(problem.severity, Severity::Warning);
         must_contain(
@@ -269,7 +269,7 @@ fn the_capabilities_of_the_service_are_enough() {
         for host in [&one, &two] {
             let status = ask::until_healthy(host)?;
             assert!(
-                status.redirect_failures_counted && status.problems.is_empty(),
+                status.redirect_failures.is_on() && status.problems.is_empty(),
                 "{status:?}"
             );
         }

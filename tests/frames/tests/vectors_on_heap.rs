@@ -19,7 +19,7 @@ fn every_vector_holds() {
 const GIVEN_ELSEWHERE: [(Reason, &str); 6] = [
     (
         Reason::RedirectFailed,
-        "counted as `refused` from the kernel's tracepoints: tests/dataplane",
+        "counted as `refused` by programs in the kernel's own functions: tests/dataplane",
     ),
     (
         Reason::NestedTags,

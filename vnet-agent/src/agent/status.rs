@@ -10,6 +10,7 @@ use crate::api::{
     EntriesStatus, LinkState, LinksSummary, NetworkStatus, Problem, Refusal, Severity, Status,
     TableFill, UnderlayStatus,
 };
+use crate::model::counting::Counting;
 
 fn problem(fault: &Fault) -> Problem {
     Problem {
@@ -37,12 +38,14 @@ impl Agent {
         problems.extend(self.path_mtu_problems());
         problems.extend(self.overlay_faults().iter().map(problem));
         problems.extend(self.dead_link_problems());
-        if self.settings.count_refused && !self.reconciler.plane().counts_refused() {
+        let redirect_failures = self.reconciler.plane().counting().clone();
+        if let Counting::Not { why: Some(why) } = &redirect_failures {
             problems.push(Problem {
                 severity: Severity::Warning,
                 subject: "kernel".to_owned(),
-                message: "frames that the kernel refuses after a redirect are not counted"
-                    .to_owned(),
+                message: format!(
+                    "frames that the kernel refuses after a redirect are not counted: {why}"
+                ),
                 cure: Some("needs /sys/kernel/btf/vmlinux and CAP_PERFMON".to_owned()),
             });
         }
@@ -82,7 +85,7 @@ impl Agent {
                 capacity: u64::from(self.configuration.limits.flows),
             },
             events_lost: self.events_lost()?,
-            redirect_failures_counted: self.reconciler.plane().counts_refused(),
+            redirect_failures,
             memory_rss_bytes: memory_rss_bytes(),
             last_change_unix_ms: changed.and_then(|since| u64::try_from(since.as_millis()).ok()),
             configuration_source: self.source.clone(),

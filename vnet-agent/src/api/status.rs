@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use vnet_common::addr::NetworkId;
 
 use super::OverlayStatus;
+use crate::model::counting::Counting;
 use crate::model::door::{Door, DoorChoice};
 
 /// The answer to `status`: one screen about this host.
@@ -46,8 +47,8 @@ pub struct Status {
     pub flows: EntriesStatus,
     /// Events that the programs could not tell the agent.
     pub events_lost: u64,
-    /// Whether the kernel's own redirect failures are counted (its tracepoints could be attached).
-    pub redirect_failures_counted: bool,
+    /// How frames are counted that the kernel refuses after a redirect.
+    pub redirect_failures: Counting,
     /// The agent's resident memory, without the kernel's tables.
     pub memory_rss_bytes: Option<u64>,
     /// When the configuration last changed, in milliseconds since 1970.

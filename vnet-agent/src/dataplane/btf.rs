@@ -1,7 +1,7 @@
 //! Where do the kernel's structures keep their fields?
 //!
 //! Input: the kernel's own type information (BTF, `Documentation/bpf/btf.rst`). Output: byte
-//! offsets of a few fields, which the tracepoint programs need. Read by hand, a screen of code:
+//! offsets of a few fields, which the counting programs need. Read by hand, a screen of code:
 //! the crates that do it build a graph of all 100,000 types first.
 
 use std::collections::BTreeMap;

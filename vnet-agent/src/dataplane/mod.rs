@@ -14,6 +14,7 @@ mod flows;
 mod log;
 pub mod object;
 pub mod pin;
+mod refused;
 mod succession;
 pub mod tables;
 pub mod test_run;
@@ -29,13 +30,14 @@ pub use tables::KernelTables;
 pub use test_run::{Answer, Fate};
 
 use crate::model::configuration::Limits;
+use crate::model::counting::Counting;
 
 /// The data plane of this host.
 pub struct DataPlane {
     object: aya::Ebpf,
     pins: pin::Pins,
     tables: KernelTables,
-    counts_refused: bool,
+    counting: Counting,
     /// An agent of another schema has left something.
     has_others: bool,
 }
@@ -74,7 +76,7 @@ impl DataPlane {
             .share(&object::shapes(limits))
             .and_then(|()| object::load(bytes, &pins, limits, count_refused));
         match loaded {
-            Ok((mut object, counts_refused)) => {
+            Ok((mut object, counting)) => {
                 let mut tables = KernelTables::new(&mut object)?;
                 let has_others = pins.has_others()?;
                 if has_others {
@@ -84,7 +86,7 @@ impl DataPlane {
                     object,
                     pins,
                     tables,
-                    counts_refused,
+                    counting,
                     has_others,
                 })
             }
@@ -125,10 +127,9 @@ impl DataPlane {
         log::follow(&mut self.object);
     }
 
-    /// Whether frames that the kernel refuses after a redirect are counted: not where that was not
-    /// wished for, or the kernel does not tell the layout of its structures.
-    pub fn counts_refused(&self) -> bool {
-        self.counts_refused
+    /// How frames are counted that the kernel refuses after a redirect.
+    pub fn counting(&self) -> &Counting {
+        &self.counting
     }
 
     /// The MTUs that devices had before the agent set them, by index: what a teardown puts back.

@@ -1,13 +1,10 @@
 //! How do the programs get into the kernel? The object that this agent carries, with the maps'
 //! sizes from the limits, and the maps themselves from their pins where those are ours.
 
-use std::fs;
-
 use aya::maps::MapType;
-use aya::programs::{Program, ProgramError, ProgramType, RawTracePoint, SchedClassifier, Xdp};
+use aya::programs::{Program, ProgramError, ProgramType, SchedClassifier, Xdp};
 use aya::sys::is_program_supported;
 use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
-use tracing::warn;
 use vnet_common::name;
 use vnet_common::table::admission::{AdmissionEntry, AdmissionKey};
 use vnet_common::table::event::Event;
@@ -21,10 +18,11 @@ use vnet_common::table::rule::{RuleEntry, RuleKey};
 use vnet_common::table::setting::Setting;
 use vnet_common::table::underlay::UnderlayEntry;
 
-use super::btf::Btf;
 use super::error::{DataPlaneError, os_error};
 use super::pin::{Pins, Shape};
+use super::refused::{self, Layout};
 use crate::model::configuration::Limits;
+use crate::model::counting::Counting;
 
 /// The kernel object, as the build made it.
 pub static OBJECT: &[u8] = include_bytes_aligned!(env!("VNET_EBPF_OBJECT"));
@@ -118,26 +116,23 @@ fn admissions(limits: &Limits) -> u32 {
     limits.links.saturating_mul(4)
 }
 
-/// Loads an object. Returns it with whether refused redirects are counted.
+/// Loads an object. Returns it with how frames are counted that the kernel refuses.
 pub fn load(
     bytes: &[u8],
     pins: &Pins,
     limits: &Limits,
     count_refused: bool,
-) -> Result<(Ebpf, bool), DataPlaneError> {
+) -> Result<(Ebpf, Counting), DataPlaneError> {
     must_be_permitted()?;
     let shapes = shapes(limits);
     for shape in &shapes {
         pins.check(shape)?;
     }
-    let offsets = Offsets::of_this_kernel();
-    let zero = 0u32;
-    let given = offsets.as_ref();
+    let layout = count_refused
+        .then(Layout::of_this_kernel)
+        .unwrap_or_default();
     let mut loader = EbpfLoader::new();
-    loader
-        .override_global("OFFSET_IFINDEX", given.map_or(&zero, |o| &o.ifindex), true)
-        .override_global("OFFSET_NET", given.map_or(&zero, |o| &o.net), true)
-        .override_global("OFFSET_INUM", given.map_or(&zero, |o| &o.inum), true);
+    layout.tell(&mut loader);
     for shape in &shapes {
         loader.map_max_entries(shape.name, shape.entries);
         loader.map_pin_path(shape.name, pins.map(shape.name));
@@ -145,17 +140,17 @@ pub fn load(
     let mut object = loader.load(bytes).map_err(load_error)?;
     for name in [name::PORT_XDP, name::UNDERLAY_XDP, name::AGENT_XDP] {
         let loaded = program::<Xdp>(&mut object, name)?.load();
-        loaded.map_err(|source| refused(name, source))?;
+        loaded.map_err(|source| not_taken(name, source))?;
     }
     for name in [name::PORT_TC, name::UNDERLAY_TC, name::AGENT_TC] {
         let loaded = program::<SchedClassifier>(&mut object, name)?.load();
-        loaded.map_err(|source| refused(name, source))?;
+        loaded.map_err(|source| not_taken(name, source))?;
     }
-    let counts_refused = count_refused && offsets.is_some() && attach_counters(&mut object, pins);
-    if !counts_refused {
-        pins.remove_tracepoints(&TRACEPOINTS.map(|(program, _)| program))?;
-    }
-    Ok((object, counts_refused))
+    let counting = match count_refused {
+        true => refused::count(&mut object, pins, &layout),
+        false => refused::count_nothing(pins),
+    }?;
+    Ok((object, counting))
 }
 
 /// Asked first: where it may not load programs, aya takes the kernel for one that cannot hold global
@@ -179,49 +174,6 @@ where
         .ok_or(DataPlaneError::Object(name))
 }
 
-/// The counting programs and their tracepoints.
-const TRACEPOINTS: [(&str, &str); 3] = [
-    (name::REDIRECT_ERROR, "xdp_redirect_err"),
-    (name::DEVICE_REFUSED, "xdp_devmap_xmit"),
-    (name::GENERIC_REFUSED, "xdp_exception"),
-];
-
-/// Puts the counting programs on the kernel's tracepoints, in place of an earlier agent's.
-/// Without them everything works, but what the kernel refuses goes uncounted, which `status` says.
-fn attach_counters(object: &mut Ebpf, pins: &Pins) -> bool {
-    TRACEPOINTS.into_iter().all(|(program, tracepoint)| {
-        match count_at(object, pins, program, tracepoint) {
-            Ok(()) => true,
-            Err(error) => {
-                warn!(tracepoint, %error, "frames that the kernel refuses are not counted");
-                false
-            }
-        }
-    })
-}
-
-fn count_at(
-    object: &mut Ebpf,
-    pins: &Pins,
-    program: &'static str,
-    tracepoint: &str,
-) -> anyhow::Result<()> {
-    let pin = pins.tracepoint(program);
-    let raw: &mut RawTracePoint = self::program(object, program)?;
-    raw.load()?;
-    // Attached before the old one goes: for a moment both count, and a frame that is refused in
-    // that moment counts twice, which is better than not at all.
-    let id = raw.attach(tracepoint)?;
-    let link = raw.take_link(id)?;
-    let link = aya::programs::links::FdLink::from(link);
-    match fs::remove_file(&pin) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
-    }
-    link.pin(&pin)?;
-    Ok(())
-}
-
 fn load_error(error: EbpfError) -> DataPlaneError {
     match os_error(&error) {
         Some(libc::EPERM) => DataPlaneError::NotPermitted,
@@ -229,7 +181,7 @@ fn load_error(error: EbpfError) -> DataPlaneError {
     }
 }
 
-fn refused(program: &'static str, source: ProgramError) -> DataPlaneError {
+fn not_taken(program: &'static str, source: ProgramError) -> DataPlaneError {
     let cure = match os_error(&source) {
         Some(libc::EPERM) => return DataPlaneError::NotPermitted,
         Some(libc::EINVAL | libc::ENOTSUP) => {
@@ -241,32 +193,5 @@ fn refused(program: &'static str, source: ProgramError) -> DataPlaneError {
         program,
         source: Box::new(source),
         cure,
-    }
-}
-
-/// Where this kernel keeps what the tracepoint programs read.
-struct Offsets {
-    ifindex: u32,
-    net: u32,
-    inum: u32,
-}
-
-impl Offsets {
-    fn of_this_kernel() -> Option<Self> {
-        let bytes = fs::read("/sys/kernel/btf/vmlinux").ok()?;
-        let wanted = [
-            ("net_device", "ifindex"),
-            ("net_device", "nd_net"),
-            ("net", "ns"),
-            ("ns_common", "inum"),
-        ];
-        let found = Btf::parse(&bytes)?.members(&wanted);
-        let offset = |pair| found.get(&pair).map(|member| member.offset);
-        Some(Self {
-            ifindex: offset(("net_device", "ifindex"))?,
-            // `possible_net_t` holds the pointer and nothing else.
-            net: offset(("net_device", "nd_net"))?,
-            inum: offset(("net", "ns"))?.checked_add(offset(("ns_common", "inum"))?)?,
-        })
     }
 }

@@ -23,7 +23,7 @@ pub struct Pins {
 /// What a teardown removed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Removed {
-    /// Programs taken off devices (and tracepoints).
+    /// Programs taken off devices (and counting ones).
     pub links: usize,
     /// Maps.
     pub maps: usize,
@@ -67,8 +67,8 @@ impl Pins {
         self.schema.join("links").join(attachment.to_string())
     }
 
-    /// Where a program's hold on a tracepoint is.
-    pub fn tracepoint(&self, program: &str) -> PathBuf {
+    /// Where a counting program's hold on its place in the kernel is.
+    pub(super) fn counter(&self, program: &str) -> PathBuf {
         self.schema.join("links").join(program)
     }
 
@@ -111,10 +111,10 @@ impl Pins {
         }
     }
 
-    /// Takes these programs off their tracepoints, as far as they are on any.
-    pub fn remove_tracepoints(&self, programs: &[&str]) -> Result<(), DataPlaneError> {
+    /// Takes these counting programs out of their places, as far as they are in any.
+    pub(super) fn remove_counters(&self, programs: &[&str]) -> Result<(), DataPlaneError> {
         for program in programs {
-            remove_file(&self.tracepoint(program))?;
+            remove_file(&self.counter(program))?;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 
 pub mod attachment;
 pub mod configuration;
+pub mod counting;
 pub mod diff;
 pub mod door;
 mod edit;

@@ -26,8 +26,7 @@ pub struct AgentSettings {
     pub state_directory: PathBuf,
     /// The tap that the slow path goes through; the agent makes it.
     pub slow_path_device: String,
-    /// Whether frames that the kernel refuses after a redirect are counted, by programs on its
-    /// tracepoints.
+    /// Whether frames that the kernel refuses after a redirect are counted.
     pub count_refused: bool,
     /// Whether links are probed for the largest packet that arrives.
     pub probe_mtu: bool,

@@ -23,6 +23,7 @@ use vnet_agent::api::{
     http,
 };
 use vnet_agent::model::configuration::{Limits, Underlay, UnderlayMatch};
+use vnet_agent::model::counting::Counting;
 use vnet_agent::model::{
     Addresses, Configuration, Flooding, Link, Network, Rule, RuleOrigin, Target, Transport,
 };
@@ -345,7 +346,7 @@ fn status(healthy: bool) -> Status {
             capacity: 65_536,
         },
         events_lost: 0,
-        redirect_failures_counted: true,
+        redirect_failures: Counting::WhenRefused,
         memory_rss_bytes: None,
         last_change_unix_ms: None,
         configuration_source: "/etc/vnet/agent.toml".into(),

@@ -4,8 +4,8 @@
 //! Two books, exact by construction. By origin: `received = forwarded + delivered + slow_path +
 //! answered + passed + dropped`, where every frame takes one outcome in the program that received
 //! it. By target: `sent` counts what programs handed to this port or link, and `refused` those of
-//! them that the kernel then could not carry on ([`Reason::RedirectFailed`]), which only its
-//! tracepoints tell.
+//! them that the kernel then could not carry on ([`Reason::RedirectFailed`]), which it tells to
+//! nobody but programs in it.
 
 use super::plain;
 use crate::reason::Reason;

@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use vnet_agent::api::{
     DoorStatus, OverlayStatus, Problem, Severity, Status, TableFill, UnderlayStatus,
 };
+use vnet_agent::model::counting::Counting;
 
 use crate::client::{Client, path};
 use crate::number::{bytes, counted, duration, exact};
@@ -105,12 +106,8 @@ fn lines(status: &Status, now_unix_ms: Option<u64>) -> Vec<(&'static str, String
         )])
         .collect();
     let counting = format!(
-        "redirect failures are {}counted; {} lost",
-        if status.redirect_failures_counted {
-            ""
-        } else {
-            "not "
-        },
+        "redirect failures {}; {} lost",
+        redirect_failures(&status.redirect_failures),
         counted(status.events_lost, "event")
     );
     let mut lines = vec![
@@ -268,6 +265,16 @@ fn and_more(all: usize, shown: usize) -> String {
     }
 }
 
+fn redirect_failures(counting: &Counting) -> String {
+    match counting {
+        Counting::WhenRefused => "are counted".to_owned(),
+        Counting::AtEveryBatch { why } => {
+            format!("are counted at every batch, which costs every frame ({why})")
+        }
+        Counting::Not { .. } => "are not counted".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use vnet_agent::api::{EntriesStatus, LinksSummary, NetworkStatus};
@@ -341,7 +348,7 @@ mod tests {
                 capacity: 65_536,
             },
             events_lost: 0,
-            redirect_failures_counted: true,
+            redirect_failures: Counting::WhenRefused,
             memory_rss_bytes: Some(12_345_678),
             last_change_unix_ms: Some(1_000_000),
             configuration_source: "/etc/vnet/agent.toml".into(),
@@ -385,7 +392,7 @@ tap-blue-1  tc, joins frames: its guest has agreed on offloads
         status.underlay = None;
         status.networks.clear();
         status.doors.clear();
-        status.redirect_failures_counted = false;
+        status.redirect_failures = Counting::Not { why: None };
         status.problems = vec![
             Problem {
                 severity: Severity::Degraded,
@@ -414,6 +421,13 @@ tap-blue-1  tc, joins frames: its guest has agreed on offloads
         assert!(text.contains("links     2 up, 1 unresolved\n"), "{text}");
         assert!(text.contains("underlay  none now\n"), "{text}");
         assert!(text.contains("redirect failures are not counted"), "{text}");
+        let why = "the kernel permits no programs at its functions".to_owned();
+        status.redirect_failures = Counting::AtEveryBatch { why };
+        let text = render(&status, None, None);
+        assert!(
+            text.contains("at every batch, which costs every frame (the kernel permits"),
+            "{text}"
+        );
     }
 
     #[test]
