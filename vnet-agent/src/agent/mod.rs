@@ -140,6 +140,8 @@ impl Agent {
                     let Request { ask, reply } = request.context("the API's listener ended")?;
                     // An asker that has gone away does not want the answer any more.
                     let _ = reply.send(self.answer(ask).await);
+                    // It goes out before anything else is begun.
+                    tokio::task::yield_now().await;
                 }
                 events = inputs.events.next() => {
                     for event in events.context("the ring of events broke")? {

@@ -176,7 +176,14 @@ impl Agent {
             (Happening::Renewed(answer), Control::Member(member)) => member.renewed(answer),
             (Happening::Look, Control::Member(member)) => member.look(),
             (Happening::Look, Control::Proxy(proxy)) => proxy.look(),
-            (Happening::Asked(question), Control::Proxy(_)) => self.asked(question),
+            (Happening::Asked(question), Control::Proxy(_)) => {
+                // With all that came meanwhile: what follows from them is dealt once.
+                let mut next = Some(question);
+                while let Some(question) = next {
+                    self.asked(question);
+                    next = self.next_question();
+                }
+            }
             _ => {}
         }
     }

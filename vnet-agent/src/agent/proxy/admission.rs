@@ -11,6 +11,14 @@ use crate::overlay::via::call::CALLS_MAX;
 use crate::overlay::via::listen::{Admission, Question};
 
 impl Agent {
+    /// One more question that waits already.
+    pub(in super::super) fn next_question(&mut self) -> Option<Question> {
+        match &mut self.control {
+            Control::Proxy(proxy) => proxy.questions.try_recv().ok(),
+            _ => None,
+        }
+    }
+
     /// Answers an agent, or a host that joins.
     pub(in super::super) fn asked(&mut self, question: Question) {
         let networks = self.own.networks.clone();
