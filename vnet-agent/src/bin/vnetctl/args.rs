@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use vnet_agent::api::SOCKET_DEFAULT;
 
-use crate::{
-    agents, ca, completions, drops, flows, interface, join, link, rule, screen::Format, topology,
-    trace,
-};
+use crate::late::Late;
+use crate::screen::Format;
+use crate::{agents, ca, completions, drops, flows, interface, join, link, rule, topology, trace};
 
 /// Asks the vnet agent of this host, and changes its links and rules.
 #[derive(Parser)]
@@ -65,36 +64,36 @@ pub enum Verb {
     /// What became of every frame, by port, link and underlay device.
     Stats,
     /// Who talks to whom, the largest flows first.
-    Flows(flows::Arguments),
+    Flows(Late<flows::Arguments>),
     /// What was dropped, where and why.
-    Drops(drops::Arguments),
+    Drops(Late<drops::Arguments>),
     /// Which way a frame takes on this host, found by running the loaded program over it.
-    Trace(trace::Arguments),
+    Trace(Late<trace::Arguments>),
     /// What happens from now on, a line each, until interrupted.
     Watch,
     /// Devices that are ports, or could be.
     #[command(subcommand)]
-    Interface(interface::Verb),
+    Interface(Late<interface::Verb>),
     /// Edges to other agents.
     #[command(subcommand)]
-    Link(link::Verb),
+    Link(Late<link::Verb>),
     /// What each link's frames travel in now (udp, or tls where that does not pass), why, since when.
     Links,
     /// Which frames go where.
     #[command(subcommand)]
-    Rule(rule::Verb),
+    Rule(Late<rule::Verb>),
     /// Who belongs to the overlay, and who was turned away; on the proxy.
-    Agents(agents::Arguments),
+    Agents(Late<agents::Arguments>),
     /// Bring this host into an overlay, with a token from its proxy.
-    Join(join::Arguments),
+    Join(Late<join::Arguments>),
     /// The overlay's certificate authority.
     #[command(subcommand)]
-    Ca(ca::Verb),
+    Ca(Late<ca::Verb>),
     /// The whole overlay: as a text that is checked, compared, drawn, planned, and as it is.
     #[command(subcommand)]
-    Topology(topology::Verb),
+    Topology(Late<topology::Verb>),
     /// Completions for a shell, to be sourced.
-    Completions(completions::Arguments),
+    Completions(Late<completions::Arguments>),
 }
 
 #[cfg(test)]
@@ -189,6 +188,12 @@ mod tests {
                 ErrorKind::ValueValidation,
             ),
             (
+                "rule add --file f --network blue",
+                ErrorKind::ArgumentConflict,
+            ),
+            ("rule add --file f --drop", ErrorKind::ArgumentConflict),
+            ("rule delete -f f --to any", ErrorKind::ArgumentConflict),
+            (
                 "rule delete --network a --from any",
                 ErrorKind::MissingRequiredArgument,
             ),
@@ -242,6 +247,9 @@ mod tests {
             "rule add --network blue --to 52:54:00:00:00:02 --link to-two",
             "rule add --network blue --from|'not 52:54:00:00:00:01|--to none --flood",
             "rule delete --network blue --from any --to|'not 52:54:00:00:00:02",
+            "rule add --file blue.rules",
+            "rule delete -f -",
+            "rule list --socket /s -o json",
             "agents",
             "agents forget two",
             "join vnet-AQ --identity /tmp/i.pem --config /tmp/a.toml",

@@ -14,6 +14,7 @@ mod flows;
 mod frame;
 mod interface;
 mod join;
+mod late;
 mod link;
 mod number;
 mod pcap;
@@ -35,6 +36,7 @@ use clap::Parser;
 
 use args::{Arguments, Verb};
 use client::{Client, ClientError};
+use late::Late;
 use screen::Screen;
 
 fn main() -> ExitCode {
@@ -60,19 +62,19 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         match arguments.verb {
             Verb::Status => status::run(&client, &screen).await,
             Verb::Stats => stats::run(&client, &screen).await,
-            Verb::Flows(flows) => flows::run(&flows, &client, &screen).await,
-            Verb::Drops(drops) => drops::run(&drops, &client, &screen).await,
-            Verb::Trace(trace) => trace::run(&trace, &client, &screen).await,
+            Verb::Flows(Late(flows)) => flows::run(&flows, &client, &screen).await,
+            Verb::Drops(Late(drops)) => drops::run(&drops, &client, &screen).await,
+            Verb::Trace(Late(trace)) => trace::run(&trace, &client, &screen).await,
             Verb::Watch => watch::run(&client, &screen).await,
-            Verb::Interface(verb) => interface::run(&verb, &client, &screen).await,
+            Verb::Interface(Late(verb)) => interface::run(&verb, &client, &screen).await,
             Verb::Links => rungs::run(&client, &screen).await,
-            Verb::Link(verb) => link::run(verb, &client, &screen).await,
-            Verb::Rule(verb) => rule::run(verb, &client, &screen).await,
-            Verb::Topology(verb) => topology::run(&verb, &client, &screen).await,
-            Verb::Agents(agents) => agents::run(&agents, &client, &screen).await,
-            Verb::Ca(verb) => ca::run(verb, &client, &screen).await,
-            Verb::Join(arguments) => join::run(&arguments, &screen).await,
-            Verb::Completions(completions) => completions::run(&completions),
+            Verb::Link(Late(verb)) => link::run(verb, &client, &screen).await,
+            Verb::Rule(Late(verb)) => rule::run(verb, &client, &screen).await,
+            Verb::Topology(Late(verb)) => topology::run(&verb, &client, &screen).await,
+            Verb::Agents(Late(agents)) => agents::run(&agents, &client, &screen).await,
+            Verb::Ca(Late(verb)) => ca::run(verb, &client, &screen).await,
+            Verb::Join(Late(arguments)) => join::run(&arguments, &screen).await,
+            Verb::Completions(Late(completions)) => completions::run(&completions),
         }
     })
 }
