@@ -26,6 +26,9 @@ impl Agent {
                 source,
                 destination,
             } => Answer::Change(self.delete_rule(&network, source, destination).await?),
+            Ask::ChangeRules { delete, add } => {
+                Answer::Change(self.change_rules(&delete, add).await?)
+            }
             Ask::Stats => Answer::Stats(Box::new(self.stats()?)),
             Ask::Flows {
                 network,

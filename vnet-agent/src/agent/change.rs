@@ -11,7 +11,7 @@ use crate::api::{Change, ChangeOutcome, Refusal};
 use crate::model::part::Part;
 use crate::model::problem::ErrorKind;
 use crate::model::wanted::own_of;
-use crate::model::{Configuration, ConfigurationError, Link, Rule};
+use crate::model::{ChangedRules, Configuration, ConfigurationError, Link, Rule, RuleName};
 use crate::store::state::ChangeError;
 
 fn refusal(error: ChangeError) -> Refusal {
@@ -86,12 +86,54 @@ impl Agent {
         Ok(self.done(ChangeOutcome::Deleted, format!("rule {deleted}"), &[]))
     }
 
+    pub(super) async fn change_rules(
+        &mut self,
+        delete: &[RuleName],
+        add: Vec<Rule>,
+    ) -> Result<Change, Refusal> {
+        let mut trial = self.configuration.clone();
+        let changed = trial
+            .change_rules(delete, add)
+            .map_err(|error| refusal(error.into()))?;
+        let ChangedRules {
+            added,
+            replaced,
+            deleted,
+        } = changed;
+        if trial.rules == self.configuration.rules {
+            return Ok(unchanged(format!("{replaced} rules")));
+        }
+        self.bring_about(trial).await?;
+        let outcome = match (added, replaced) {
+            (0, 0) => ChangeOutcome::Deleted,
+            (0, _) => ChangeOutcome::Replaced,
+            _ => ChangeOutcome::Added,
+        };
+        let counts = [
+            (added, "new"),
+            (replaced, "in the place of others"),
+            (deleted, "gone"),
+        ];
+        let counts = counts.iter().filter(|(count, _)| *count > 0);
+        let counts: Vec<String> = counts
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
+        let subject = format!("rules: {}", counts.join(", "));
+        Ok(self.done(outcome, subject, &["rules".to_owned()]))
+    }
+
     async fn change<T>(
         &mut self,
         change: impl FnOnce(&mut Configuration) -> Result<T, ConfigurationError>,
     ) -> Result<T, Refusal> {
         let mut changed = self.configuration.clone();
         let outcome = change(&mut changed).map_err(|error| refusal(error.into()))?;
+        self.bring_about(changed).await?;
+        Ok(outcome)
+    }
+
+    /// Stores what a client has made of the configuration, and has it count.
+    async fn bring_about(&mut self, changed: Configuration) -> Result<(), Refusal> {
         // What the proxy has dealt is kept apart from what this host wants itself.
         let nothing = Part::default();
         let part = self.part.as_ref().unwrap_or(&nothing);
@@ -105,7 +147,7 @@ impl Agent {
         self.source = format!("{}, and changes made since", self.settings_path.display());
         self.watcher.follow(Self::destinations(&self.configuration));
         self.reconcile().await;
-        Ok(outcome)
+        Ok(())
     }
 
     /// With what the asker should know besides: the faults of these subjects.

@@ -9,7 +9,7 @@ use vnet_common::addr::Cookie;
 use vnet_common::rule::{Destination, Source};
 
 use super::Refusal;
-use crate::model::{Flooding, Link, Rule, RuleOrigin, Target, Transport};
+use crate::model::{Flooding, Link, Rule, RuleName, RuleOrigin, Target, Transport};
 
 /// A link to be added: the keys of the settings file, so that bare Geneve is never an oversight.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
@@ -113,6 +113,19 @@ impl From<NewRule> for Rule {
             origin: RuleOrigin::Api,
         }
     }
+}
+
+/// Many rules to be changed at once, all of them or none: first some are deleted, then others added.
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ManyRules {
+    /// Those that are to go.
+    #[serde(default)]
+    pub delete: Vec<RuleName>,
+    /// Those that are to come, or to take the place of those with the same network, source and
+    /// destination; the newest from then on, in this order.
+    #[serde(default)]
+    pub add: Vec<NewRule>,
 }
 
 /// What a change did.

@@ -32,7 +32,7 @@ pub mod stream;
 pub mod topology;
 mod trace;
 
-pub use change::{Change, ChangeOutcome, NewLink, NewRule};
+pub use change::{Change, ChangeOutcome, ManyRules, NewLink, NewRule};
 pub use count::{AgentStats, Drop, Flow, FlowSort, Flows, LedgerValues, SideStats, Stats};
 pub use inventory::{
     Interface, InterfaceState, LinkConnection, LinkMtu, LinkRung, LinkState, LinkStatus, MtuSource,
@@ -64,6 +64,8 @@ pub const FLOWS_LIMIT_MAX: usize = 100_000;
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
 /// The longest body of a request that has the whole overlay in it, in bytes.
 pub const TOPOLOGY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The longest body of a request that has many rules in it, in bytes.
+pub const RULES_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Where the agent listens, where the settings say nothing.
 pub const SOCKET_DEFAULT: &str = "/run/vnet/agent.sock";
@@ -114,6 +116,14 @@ pub enum Ask {
         source: Source,
         /// Its destination.
         destination: Destination,
+    },
+    /// Change many rules at once, all of them or none. Answered by [`Answer::Change`]; not found where
+    /// one that is to be deleted is not there.
+    ChangeRules {
+        /// Deleted first.
+        delete: Vec<model::RuleName>,
+        /// Added then, or put in the place of those with the same network, source and destination.
+        add: Vec<model::Rule>,
     },
     /// What became of all frames? Answered by [`Answer::Stats`].
     Stats,

@@ -13,9 +13,9 @@ use serde_json::{Map, Value, json};
 use super::query::{DeleteLinkQuery, DeleteRuleQuery, DropsQuery, FlowsQuery, NoQuery, RulesQuery};
 use super::stream::Event;
 use super::{
-    Agents, AppliedTopology, Change, Drop, Flows, Interface, Invited, LinkStatus, NewInvite,
-    NewLink, NewRule, NewTopology, Refusal, RolloutStatus, RuleStatus, Stats, Status, TopologyPlan,
-    TopologyStatus, TraceReport, TraceRequest, Undo, metrics,
+    Agents, AppliedTopology, Change, Drop, Flows, Interface, Invited, LinkStatus, ManyRules,
+    NewInvite, NewLink, NewRule, NewTopology, Refusal, RolloutStatus, RuleStatus, Stats, Status,
+    TopologyPlan, TopologyStatus, TraceReport, TraceRequest, Undo, metrics,
 };
 use crate::model::Configuration;
 
@@ -134,6 +134,14 @@ pub const OPERATIONS: &[Operation] = &[
             "POST",
             "/v1/rules",
             "Add a rule, or replace the one with the same network, source and destination",
+        )
+    },
+    Operation {
+        body: Some(schema_of::<ManyRules>),
+        ..change(
+            "PATCH",
+            "/v1/rules",
+            "Change many rules at once, all of them or none",
         )
     },
     Operation {

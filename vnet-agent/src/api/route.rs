@@ -28,9 +28,9 @@ use super::pass::{PassOn, pass_on};
 use super::query::{DeleteLinkQuery, DeleteRuleQuery, DropsQuery, FlowsQuery, NoQuery, RulesQuery};
 use super::stream::{KEEP_ALIVE, LISTENERS_MAX, Teller};
 use super::{
-    Answer, Ask, BODY_BYTES_MAX, ChangeOutcome, FLOWS_LIMIT_DEFAULT, FLOWS_LIMIT_MAX, NewInvite,
-    NewLink, NewRule, NewTopology, Refusal, RefusalKind, Request, TOPOLOGY_BYTES_MAX, TraceRequest,
-    Undo,
+    Answer, Ask, BODY_BYTES_MAX, ChangeOutcome, FLOWS_LIMIT_DEFAULT, FLOWS_LIMIT_MAX, ManyRules,
+    NewInvite, NewLink, NewRule, NewTopology, RULES_BYTES_MAX, Refusal, RefusalKind, Request,
+    TOPOLOGY_BYTES_MAX, TraceRequest, Undo,
 };
 
 /// For the body of a request.
@@ -90,7 +90,10 @@ pub fn router(asks: mpsc::Sender<Request>, events: Teller, pass: PassOn) -> Rout
         .route("/v1/links/{name}", delete(delete_link))
         .route(
             "/v1/rules",
-            get(list_rules).post(add_rule).delete(delete_rule),
+            get(list_rules)
+                .post(add_rule)
+                .patch(change_rules)
+                .delete(delete_rule),
         )
         .route("/v1/stats", simple(|| Ask::Stats))
         .route("/v1/flows", get(list_flows))
@@ -173,6 +176,12 @@ async fn list_rules(State(asks): Asks, query: Parameters<RulesQuery>) -> Result<
 async fn add_rule(State(asks): Asks, who: Who, body: Body) -> Result<Reply, Fault> {
     let rule = read::<NewRule>(body).await?.into();
     change(asks, who, Ask::AddRule(rule)).await
+}
+
+async fn change_rules(State(asks): Asks, who: Who, body: Body) -> Result<Reply, Fault> {
+    let ManyRules { delete, add } = read_up_to::<ManyRules>(body, RULES_BYTES_MAX).await?;
+    let add = add.into_iter().map(Into::into).collect();
+    change(asks, who, Ask::ChangeRules { delete, add }).await
 }
 
 async fn delete_rule(

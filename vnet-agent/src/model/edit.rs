@@ -138,7 +138,7 @@ impl Configuration {
     }
 }
 
-fn refuse(found: Problems) -> Result<(), ConfigurationError> {
+pub(super) fn refuse(found: Problems) -> Result<(), ConfigurationError> {
     match found.0.into_iter().next() {
         Some(Problem { error, .. }) => Err(error),
         None => Ok(()),

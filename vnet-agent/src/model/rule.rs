@@ -43,6 +43,25 @@ impl fmt::Display for Rule {
     }
 }
 
+/// Which rule, of those that there are.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleName {
+    /// Its network.
+    pub network: String,
+    /// Its source.
+    pub source: Source,
+    /// Its destination.
+    pub destination: Destination,
+}
+
+impl RuleName {
+    /// As [`Rule::key`].
+    pub fn key(&self) -> (&str, Source, Destination) {
+        (&self.network, self.source, self.destination)
+    }
+}
+
 /// Where a rule sends a frame.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

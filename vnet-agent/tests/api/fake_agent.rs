@@ -227,6 +227,7 @@ fn answer(ask: Ask, healthy: bool) -> Option<Result<Answer, Refusal>> {
         Ask::Rules { .. } => Answer::Rules(vec![rule_status()]),
         Ask::AddLink(link) => change(ChangeOutcome::Added, format!("link {link}")),
         Ask::DeleteLink { name, .. } => change(ChangeOutcome::Deleted, format!("link {name}")),
+        Ask::ChangeRules { .. } => change(ChangeOutcome::Added, "rules: 2 new".into()),
         Ask::AddRule(rule) => change(ChangeOutcome::Replaced, format!("rule {rule}")),
         Ask::DeleteRule { .. } => change(ChangeOutcome::Deleted, "rule".into()),
         Ask::Stats => Answer::Stats(Box::new(stats())),

@@ -65,6 +65,14 @@ const REQUESTS: &[(&str, &str, &str, &str, u16)] = &[
         200,
     ),
     (
+        "patch",
+        "/v1/rules",
+        "/v1/rules",
+        r#"{"delete": [{"network": "blue", "source": "any", "destination": "none"}],
+            "add": [{"network": "blue", "destination": "any", "to": "drop"}]}"#,
+        201,
+    ),
+    (
         "delete",
         "/v1/rules",
         "/v1/rules?network=blue&source=any&destination=none",

@@ -260,7 +260,7 @@ async fn another_method_is_told_the_right_ones() {
         ("GET", "/v1/trace", "post"),
         ("DELETE", "/v1/links", "get, post"),
         ("GET", "/v1/links/to-two", "delete"),
-        ("PATCH", "/v1/rules", "get, post, delete"),
+        ("PUT", "/v1/rules", "get, post, patch, delete"),
     ] {
         let response = agent.request(method, path, "").await;
         assert_eq!(response.status, 405, "{method} {path}: {response:?}");

@@ -1,6 +1,7 @@
 //! Does the real `vnetctl` ask what it was told to, print what it was answered, and exit as it
 //! should?
 
+mod many_rules;
 mod without_an_agent;
 
 use std::fs;

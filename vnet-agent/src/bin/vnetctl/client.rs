@@ -82,6 +82,15 @@ impl Client {
         self.request(Method::POST, path, body.into()).await
     }
 
+    /// Hands over what is to be changed.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn patch(&self, path: &str, value: &impl Serialize) -> Result<Answer, ClientError> {
+        let body = serde_json::to_vec(value).map_err(|error| self.broken(&error))?;
+        self.request(Method::PATCH, path, body.into()).await
+    }
+
     async fn request(
         &self,
         method: Method,

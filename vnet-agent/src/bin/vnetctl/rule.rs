@@ -1,10 +1,14 @@
 //! Which frames go where, and how are such rules added and deleted?
 
+mod lines;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{ArgGroup, Subcommand};
-use vnet_agent::api::{NewRule, RuleStatus};
-use vnet_agent::model::{RuleOrigin, Target};
+use vnet_agent::api::{ManyRules, NewRule, RuleStatus};
+use vnet_agent::model::{RuleName, RuleOrigin, Target};
 use vnet_common::rule::{Destination, Source};
 
 use crate::client::{Client, path};
@@ -35,7 +39,7 @@ pub struct List {
 /// What `rule add` takes.
 #[derive(clap::Args)]
 #[command(
-    group = ArgGroup::new("target").required(true).args(["link", "port", "flood", "drop"]),
+    group = ArgGroup::new("target").required(true).args(["link", "port", "flood", "drop", "file"]),
     after_help = "\
 The strongest rule that matches decides: an exact address over `not` an address over
 `any`, the destination before the source, destination `none` (the default rule) below
@@ -44,18 +48,23 @@ all; among equals the newer.
 Examples:
   vnetctl rule add --network blue --to 52:54:00:00:00:02 --link to-two
   vnetctl rule add --network blue --to none --flood
-  vnetctl rule add --network blue --from 'not 52:54:00:00:00:01' --to any --drop"
+  vnetctl rule add --network blue --from 'not 52:54:00:00:00:01' --to any --drop
+  vnetctl rule add --file blue.rules
+
+A file has a rule a line, as messages show them; # begins a comment:
+  blue: any -> 52:54:00:00:00:02 = link to-two
+  blue: any -> none = flood"
 )]
 pub struct Add {
     /// Its network.
-    #[arg(long, value_name = "NAME")]
-    network: String,
+    #[arg(long, value_name = "NAME", required_unless_present = "file")]
+    network: Option<String>,
     /// The senders: any, an address, or 'not ADDRESS'.
     #[arg(long, value_name = "WHO", default_value = "any", value_parser = source)]
     from: Source,
     /// The receivers: any, an address, 'not ADDRESS', or none (the default rule).
-    #[arg(long, value_name = "WHOM", value_parser = destination)]
-    to: Destination,
+    #[arg(long, value_name = "WHOM", value_parser = destination, required_unless_present = "file")]
+    to: Option<Destination>,
     /// Such frames leave over this link.
     #[arg(long, value_name = "NAME")]
     link: Option<String>,
@@ -68,23 +77,30 @@ pub struct Add {
     /// Such frames are dropped, and counted.
     #[arg(long)]
     drop: bool,
+    /// All rules of this file, or none of them; - for standard input.
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["network", "from", "to"])]
+    file: Option<PathBuf>,
 }
 
 /// What `rule delete` takes.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Example:
-  vnetctl rule delete --network blue --from any --to 52:54:00:00:00:02")]
+  vnetctl rule delete --network blue --from any --to 52:54:00:00:00:02
+  vnetctl rule delete --file blue.rules")]
 pub struct Delete {
     /// Its network.
-    #[arg(long, value_name = "NAME")]
-    network: String,
+    #[arg(long, value_name = "NAME", required_unless_present = "file")]
+    network: Option<String>,
     /// Its senders, as it was added.
-    #[arg(long, value_name = "WHO", value_parser = source)]
-    from: Source,
+    #[arg(long, value_name = "WHO", value_parser = source, required_unless_present = "file")]
+    from: Option<Source>,
     /// Its receivers, as it was added.
-    #[arg(long, value_name = "WHOM", value_parser = destination)]
-    to: Destination,
+    #[arg(long, value_name = "WHOM", value_parser = destination, required_unless_present = "file")]
+    to: Option<Destination>,
+    /// All rules of this file, or none of them, wherever they lead; - for standard input.
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["network", "from", "to"])]
+    file: Option<PathBuf>,
 }
 
 fn source(text: &str) -> Result<Source, String> {
@@ -108,15 +124,36 @@ pub async fn run(verb: Verb, client: &Client, screen: &Screen) -> anyhow::Result
                 render(rules, columns)
             })?;
         }
-        Verb::Add(add) => {
-            let answer = client.post(&path(&["rules"], &[]), &new_rule(add)).await?;
+        Verb::Add(Add {
+            file: Some(file), ..
+        }) => {
+            let many = ManyRules {
+                add: lines::read(&file)?,
+                ..ManyRules::default()
+            };
+            let answer = client.patch(&path(&["rules"], &[]), &many).await?;
             screen.show(&answer, render_change)?;
         }
-        Verb::Delete(Delete { network, from, to }) => {
+        Verb::Add(add) => {
+            let answer = client.post(&path(&["rules"], &[]), &new_rule(add)?).await?;
+            screen.show(&answer, render_change)?;
+        }
+        Verb::Delete(Delete {
+            file: Some(file), ..
+        }) => {
+            let rules = lines::read(&file)?.into_iter();
+            let many = ManyRules {
+                delete: rules.map(name_of).collect(),
+                ..ManyRules::default()
+            };
+            let answer = client.patch(&path(&["rules"], &[]), &many).await?;
+            screen.show(&answer, render_change)?;
+        }
+        Verb::Delete(delete) => {
             let query = [
-                ("network", Some(network)),
-                ("source", Some(from.to_string())),
-                ("destination", Some(to.to_string())),
+                ("network", delete.network),
+                ("source", delete.from.map(|from| from.to_string())),
+                ("destination", delete.to.map(|to| to.to_string())),
             ];
             let answer = client.delete(&path(&["rules"], &query)).await?;
             screen.show(&answer, render_change)?;
@@ -125,7 +162,15 @@ pub async fn run(verb: Verb, client: &Client, screen: &Screen) -> anyhow::Result
     Ok(ExitCode::SUCCESS)
 }
 
-fn new_rule(add: Add) -> NewRule {
+fn name_of(rule: NewRule) -> RuleName {
+    RuleName {
+        network: rule.network,
+        source: rule.source,
+        destination: rule.destination,
+    }
+}
+
+fn new_rule(add: Add) -> anyhow::Result<NewRule> {
     let Add {
         network,
         from,
@@ -134,6 +179,7 @@ fn new_rule(add: Add) -> NewRule {
         port,
         flood,
         drop: _,
+        file: _,
     } = add;
     // The group of arguments lets exactly one of the four through.
     let target = match (link, port, flood) {
@@ -142,12 +188,12 @@ fn new_rule(add: Add) -> NewRule {
         (None, None, true) => Target::Flood,
         (None, None, false) => Target::Drop,
     };
-    NewRule {
-        network,
+    Ok(NewRule {
+        network: network.context("--network is missing")?,
         source: from,
-        destination: to,
+        destination: to.context("--to is missing")?,
         to: target,
-    }
+    })
 }
 
 fn render(rules: &[RuleStatus], columns: Option<usize>) -> String {
