@@ -30,6 +30,9 @@ pub struct Figure {
     /// What it is to be compared with.
     #[serde(flatten)]
     pub goal: Option<Goal>,
+    /// What the documents that this system goes back to have for it, in the same unit: on other machines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub documents: Option<f64>,
 }
 
 impl Figure {
@@ -53,7 +56,15 @@ impl Figure {
             samples: sorted.len(),
             about: BTreeMap::new(),
             goal: None,
+            documents: None,
         })
+    }
+
+    /// With what the documents have for it.
+    #[must_use]
+    pub const fn with_documents(mut self, value: f64) -> Self {
+        self.documents = Some(value);
+        self
     }
 
     /// With one more thing that it is about.

@@ -9,15 +9,18 @@
 //! [`plan`] says how much is measured, each [`part`] does it with what the [`workshop`] has, over
 //! each [`path`]; [`report`] shows the figures.
 
+pub mod ask;
 pub mod bed;
 pub mod bpf;
 pub mod busy;
 pub mod chart;
+pub mod constellation;
 pub mod cores;
 pub mod figure;
 pub mod frame;
 pub mod iperf;
 pub mod machine;
+pub mod paced;
 pub mod packages;
 pub mod part;
 pub mod path;

@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use bench::cores::Cores;
 use bench::figure::Figure;
 use bench::packages::Packages;
-use bench::part::{costs, frames, memory, primitives, rules, streams};
+use bench::part::{costs, frames, memory, overlay, primitives, rules, streams};
 use bench::path::Path;
 use bench::plan::{Part, Plan};
 use bench::workshop::Workshop;
@@ -16,10 +16,14 @@ use bench::{machine, report};
 use clap::{Parser, ValueEnum};
 use nix::unistd::Uid;
 
-/// Figures: this data plane beside its peers. Needs root. All of it takes a quarter of an hour.
+/// Figures: this data plane beside its peers, and the overlay. Needs root. All of it takes twenty
+/// minutes; `overlay`, with `primitives`, five.
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask bench")]
 struct Arguments {
+    /// Measures only this: the same as --only
+    #[arg(value_enum)]
+    subjects: Vec<Subject>,
     /// How the result is written
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -67,35 +71,41 @@ enum Subject {
     Memory,
     /// How long one change, or one question, takes a client
     Primitives,
+    /// Changes of the whole overlay: how long they take, and what they cost the frames under way.
+    /// Primitives too
+    Overlay,
 }
 
 impl Subject {
-    const fn part(self) -> Part {
+    const fn parts(self) -> &'static [Part] {
         match self {
-            Self::Frames => Part::Frames,
-            Self::Tcp => Part::Tcp,
-            Self::RoundTrips => Part::RoundTrips,
-            Self::Rules => Part::Rules,
-            Self::Costs => Part::Costs,
-            Self::Memory => Part::Memory,
-            Self::Primitives => Part::Primitives,
+            Self::Frames => &[Part::Frames],
+            Self::Tcp => &[Part::Tcp],
+            Self::RoundTrips => &[Part::RoundTrips],
+            Self::Rules => &[Part::Rules],
+            Self::Costs => &[Part::Costs],
+            Self::Memory => &[Part::Memory],
+            Self::Primitives => &[Part::Primitives],
+            Self::Overlay => &[Part::Primitives, Part::Overlay],
         }
     }
 }
 
 impl Arguments {
     fn plan(&self) -> Plan {
-        let subjects = match self.only.as_slice() {
+        let only = [self.subjects.as_slice(), &self.only].concat();
+        let subjects = match only.as_slice() {
             [] => Subject::value_variants(),
             only => only,
         };
+        let parts = subjects.iter().flat_map(|subject| subject.parts());
         let left_out = |path: &Path| self.without.iter().any(|name| name == path.name());
         let (rounds, window, tcp_window) = match self.quick {
             true => (2, Duration::from_millis(300), Duration::from_secs(1)),
             false => (5, Duration::from_secs(1), Duration::from_secs(2)),
         };
         Plan {
-            parts: subjects.iter().map(|subject| subject.part()).collect(),
+            parts: parts.copied().collect(),
             paths: Path::ALL
                 .into_iter()
                 .filter(|path| !left_out(path))
@@ -158,6 +168,9 @@ fn measure(workshop: &Workshop, plan: &Plan) -> Vec<Figure> {
     }
     if plan.includes(Part::Primitives) {
         take("primitives", primitives::measure(workshop, plan.rounds));
+    }
+    if plan.includes(Part::Overlay) {
+        figures.extend(overlay::measure(workshop, plan));
     }
     figures
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::bed::Underlay;
-use crate::part::{costs, frames, memory, primitives, rules, streams};
+use crate::part::{costs, frames, memory, overlay, primitives, rules, streams};
 use crate::path::Path;
 
 /// What there is to measure.
@@ -23,6 +23,8 @@ pub enum Part {
     Memory,
     /// How long one change or question takes a client.
     Primitives,
+    /// How long changes of the whole overlay take, and what they cost the frames under way.
+    Overlay,
 }
 
 /// How much is measured.
@@ -83,6 +85,7 @@ impl Plan {
             (Part::Costs, costs::ROUND),
             (Part::Memory, memory::ROUND),
             (Part::Primitives, primitives::ROUND),
+            (Part::Overlay, overlay::ROUND),
         ];
         let sum = |parts: &[(Part, Duration)]| -> Duration {
             let included = parts.iter().filter(|(part, _)| self.includes(*part));

@@ -11,7 +11,7 @@ use crate::figure::Figure;
 use crate::{chart, svg};
 
 const FIGURES: [&str; 3] = ["figure", "median", "least to greatest"];
-const GOALS: [&str; 4] = ["figure", "measured", "goal", ""];
+const GOALS: [&str; 5] = ["figure", "measured", "goal", "", "[documents]"];
 
 /// Every figure, and then the goals.
 #[must_use]
@@ -84,13 +84,17 @@ fn row(figure: &Figure) -> [String; 3] {
     ]
 }
 
-fn goal_row(figure: &Figure) -> Option<[String; 4]> {
+fn goal_row(figure: &Figure) -> Option<[String; 5]> {
     let goal = figure.goal?;
+    let documents = figure
+        .documents
+        .map(|value| format!("[{} {}]", number(value), figure.unit));
     Some([
         figure.title.clone(),
         format!("{} {}", number(figure.value), figure.unit),
         goal.goal.to_string(),
         if goal.met { "met" } else { "MISSED" }.to_owned(),
+        documents.unwrap_or_default(),
     ])
 }
 
@@ -161,7 +165,9 @@ mod tests {
     fn columns_line_up_and_the_goals_come_last() {
         let figure = |title, value| Figure::new("f", title, "x", &[value]).unwrap();
         let figures = [
-            figure("short", 3.5).with_goal(Bound::AtLeast(3.0)),
+            figure("short", 3.5)
+                .with_goal(Bound::AtLeast(3.0))
+                .with_documents(20.0),
             figure("a longer title", 2000.0),
             figure("another", 2.0).with_goal(Bound::AtMost(0.5)),
         ];
@@ -171,7 +177,7 @@ mod tests {
         assert_eq!(lines[2], "short            3.50 x       3.50 to 3.50");
         assert_eq!(lines[3], "a longer title  2,000 x     2,000 to 2,000");
         assert_eq!(lines[5], "");
-        assert_eq!(lines[8], "short      3.50 x    >= 3     met");
+        assert_eq!(lines[8], "short      3.50 x    >= 3     met     [20.0 x]");
         assert_eq!(lines[9], "another    2.00 x  <= 0.5  MISSED");
     }
 

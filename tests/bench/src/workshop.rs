@@ -13,6 +13,7 @@ use anyhow::Result;
 use lab::Lab;
 
 use crate::bed::Bed;
+use crate::constellation::Constellation;
 use crate::cores::Cores;
 use crate::packages::Packages;
 
@@ -53,6 +54,22 @@ impl Workshop {
     /// The kernel refuses a namespace or a device.
     pub fn bed(&self, port: &'static str) -> Result<Bed> {
         Bed::new(&self.lab, self.beds.fetch_add(1, Ordering::Relaxed), port)
+    }
+
+    /// A new proxy and so many agents that have not met yet.
+    ///
+    /// # Errors
+    ///
+    /// One does not start.
+    pub fn constellation(&self, count: usize) -> Result<Constellation> {
+        let number = self.beds.fetch_add(1, Ordering::Relaxed);
+        Constellation::new(&self.lab, number, count)
+    }
+
+    /// Where hosts are made.
+    #[must_use]
+    pub const fn lab(&self) -> &Lab {
+        &self.lab
     }
 
     /// Tells the progress.

@@ -5,6 +5,7 @@
 pub mod costs;
 pub mod frames;
 pub mod memory;
+pub mod overlay;
 pub mod primitives;
 pub mod rules;
 pub mod streams;

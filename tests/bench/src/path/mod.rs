@@ -7,7 +7,7 @@ mod direct;
 mod ovs;
 mod redirect;
 mod tinc;
-mod vnet;
+pub mod vnet;
 
 use std::any::Any;
 

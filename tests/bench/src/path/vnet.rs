@@ -6,9 +6,11 @@
 //! "auto" chooses by what a device is, and would not take the same one for every bed.
 
 use anyhow::Result;
-use lab::{Agent, Mac};
+use lab::{Agent, Host, Mac};
+use vnet_agent::identity::Role;
 
 use crate::bed::{ADDRESSES, Bed, CABLE};
+use crate::constellation::Papers;
 use crate::frame::{GUEST_ONE, GUEST_TWO};
 
 /// What differs between the ways that go through this data plane.
@@ -49,8 +51,47 @@ pub(super) fn lay_joined(bed: &Bed) -> Result<[Agent; 2]> {
 }
 
 pub(super) fn lay(bed: &Bed, setup: Setup) -> Result<[Agent; 2]> {
-    let [one, two] = ADDRESSES;
     let [counts_one, counts_two] = setup.count_refused;
+    let [to_two, to_one] = ends(bed);
+    Ok([
+        bed.one.agent(&settings(setup, counts_one, to_two))?,
+        bed.two.agent(&settings(setup, counts_two, to_one))?,
+    ])
+}
+
+/// TC everywhere, over a link that the agents carry: `tcp` or `tls`.
+///
+/// # Errors
+///
+/// An agent does not start.
+pub fn lay_carried(bed: &Bed, kind: &str) -> Result<[Agent; 2]> {
+    let papers = Papers::new()?;
+    let agent = |host: &Host, ends: Ends| {
+        let name = host.name();
+        let identity = papers.of(host, name, Role::Agent)?;
+        let text = settings(TC, true, ends)
+            .replace(
+                "[agent]\n",
+                &format!("[agent]\nidentity = \"{}\"\n", identity.display()),
+            )
+            .replace("[[link]]\n", &format!("[[link]]\nkind = \"{kind}\"\n"));
+        host.agent(&text)
+    };
+    let [to_two, to_one] = ends(bed);
+    Ok([agent(&bed.one, to_two)?, agent(&bed.two, to_one)?])
+}
+
+#[derive(Clone, Copy)]
+struct Ends {
+    port: &'static str,
+    own_guest: Mac,
+    other_host: &'static str,
+    other_guest: Mac,
+}
+
+/// The link's two ends: host one's and host two's.
+fn ends(bed: &Bed) -> [Ends; 2] {
+    let [one, two] = ADDRESSES;
     let to_two = Ends {
         port: bed.port,
         own_guest: GUEST_ONE,
@@ -63,18 +104,7 @@ pub(super) fn lay(bed: &Bed, setup: Setup) -> Result<[Agent; 2]> {
         other_host: one,
         other_guest: GUEST_ONE,
     };
-    Ok([
-        bed.one.agent(&settings(setup, counts_one, to_two))?,
-        bed.two.agent(&settings(setup, counts_two, to_one))?,
-    ])
-}
-
-#[derive(Clone, Copy)]
-struct Ends {
-    port: &'static str,
-    own_guest: Mac,
-    other_host: &'static str,
-    other_guest: Mac,
+    [to_two, to_one]
 }
 
 fn settings(setup: Setup, count_refused: bool, ends: Ends) -> String {

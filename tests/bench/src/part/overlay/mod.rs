@@ -1,0 +1,34 @@
+//! How long do changes of the whole overlay take, and what do they cost the frames under way?
+//!
+//! Beside each figure stands the one of the documents, where they have one (master's thesis, chapter
+//! on the implementation; other machines, of 2004: a yardstick, no comparison).
+
+pub mod failover;
+pub mod rules;
+pub mod shapes;
+pub mod star;
+pub mod tunnels;
+
+use std::time::Duration;
+
+use crate::figure::Figure;
+use crate::plan::Plan;
+use crate::workshop::Workshop;
+
+/// What a round takes, about.
+pub const ROUND: Duration = Duration::from_secs(45);
+
+/// Measures everything about it.
+#[must_use]
+pub fn measure(workshop: &Workshop, plan: &Plan) -> Vec<Figure> {
+    let mut figures = Vec::new();
+    let mut take = |what: &str, result: anyhow::Result<Vec<Figure>>| match result {
+        Ok(more) => figures.extend(more),
+        Err(error) => workshop.complain(format_args!("{what}: {error:#}")),
+    };
+    take("star and links", star::measure(workshop, plan.rounds));
+    take("failover", failover::measure(workshop, plan.rounds));
+    take("rules", rules::measure(workshop, plan.rounds));
+    take("tunnels", tunnels::measure(workshop, plan));
+    figures
+}
