@@ -232,6 +232,9 @@ impl Agent {
             return;
         }
         let name = proxy.name.clone();
+        if let Some(part) = &self.part {
+            proxy.roll.goes_by_itself(part.revision);
+        }
         let introduction = proxy.introduction.clone();
         let hub = Hub {
             name: &name,

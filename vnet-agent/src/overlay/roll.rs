@@ -18,7 +18,7 @@ use vnet_common::addr::Mac;
 
 pub use self::deal::is_same;
 use self::error::STATIONS_MAX;
-pub use self::error::{AGENTS_MAX, RollError};
+pub use self::error::{AGENTS_MAX, OlderState, RollError};
 use super::message::{Hello, Introduction, Missing};
 use crate::model::Network;
 use crate::model::part::{Part, Secrets};
@@ -72,6 +72,9 @@ pub struct Presence {
 pub struct Roll {
     kept: Kept,
     present: BTreeMap<String, Presence>,
+    /// The revision that the proxy itself goes by, as its own disk has it. What agents say of theirs
+    /// proves nothing: one of them could keep all others from ever getting another part.
+    own: u64,
 }
 
 /// Who wants to come in.
@@ -106,7 +109,14 @@ impl Roll {
         Self {
             kept,
             present: BTreeMap::new(),
+            own: 0,
         }
+    }
+
+    /// The proxy itself goes by this revision: if it was never dealt here, then what is known here
+    /// is an old copy.
+    pub fn goes_by_itself(&mut self, revision: u64) {
+        self.own = self.own.max(revision);
     }
 
     /// What must not be forgotten.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use vnet_common::addr::Cookie;
 
-use super::{Hub, Roll};
+use super::{Hub, OlderState, Roll};
 use crate::model::part::{Part, Secrets};
 use crate::overlay::star::Star;
 
@@ -13,13 +13,22 @@ impl Roll {
     ///
     /// # Errors
     ///
-    /// `deal` cannot make a cookie, or the topology does not say enough; nothing has changed then.
+    /// `deal` cannot make a cookie, the topology does not say enough, or the proxy itself goes by a
+    /// revision that was never dealt here; nothing has changed then.
     pub fn deal<E: std::fmt::Display>(
         &mut self,
         hub: &Hub<'_>,
         now_unix_ms: u64,
         mut deal: impl FnMut() -> Result<Cookie, E>,
     ) -> Result<BTreeSet<String>, String> {
+        // Counting on from an old copy would give out numbers that other parts have had.
+        if self.kept.revision > 0 && self.own > self.kept.revision {
+            return Err(OlderState {
+                held: self.own,
+                known: self.kept.revision,
+            }
+            .to_string());
+        }
         let mut secrets = self.kept.secrets.clone();
         for (one, other) in self.pairs(hub) {
             if secrets.between(&one, &other).is_none() {
@@ -49,7 +58,7 @@ impl Roll {
                     .revision
                     .saturating_add(1)
                     .max(if self.kept.revision == 0 {
-                        now_unix_ms
+                        now_unix_ms.max(self.own.saturating_add(1))
                     } else {
                         0
                     });

@@ -36,3 +36,17 @@ pub enum RollError {
         why: crate::model::problem::BadUnderlayAddress,
     },
 }
+
+/// Why nothing is dealt any more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the proxy's own tables go by revision {held}, and it knows of none after {known}: it has come \
+     back with an older state. Give it back its state directory; or remove overlay.json from there \
+     and start it again, which deals everything anew"
+)]
+pub struct OlderState {
+    /// The revision that the proxy itself goes by.
+    pub held: u64,
+    /// The highest that it knows to have dealt.
+    pub known: u64,
+}

@@ -169,3 +169,30 @@ fn what_no_agent_can_have_is_refused() {
     proxy.admit(&hello("one", 1, group)).unwrap();
     assert!(proxy.roll.kept().agents["one"].ports[0].stations.is_empty());
 }
+
+#[test]
+fn a_proxy_with_an_old_copy_of_what_it_knew_deals_nothing() {
+    let mut proxy = Proxy::new(Kept::default());
+    proxy.deal();
+    let old = proxy.roll.kept().clone();
+    let one = hello("one", 1, has("10.0.0.1", GUEST_ONE));
+    proxy.admit(&one).unwrap();
+    proxy.deal();
+    let own = proxy.roll.part("proxy").unwrap().revision;
+    let mut again = Proxy::new(old.clone());
+    again.roll.goes_by_itself(own);
+    again.admit(&one).unwrap();
+    let hub = Hub {
+        name: "proxy",
+        introduction: &again.introduction,
+        networks: &again.networks,
+    };
+    let why = again.roll.deal(&hub, NOW_MS, || Ok::<_, String>(Cookie(1)));
+    assert!(why.unwrap_err().contains("older state"));
+    assert_eq!(again.roll.kept().revision, old.revision);
+    // One that knows nothing begins anew, after whatever was there, even if its clock is slow.
+    let mut anew = Proxy::new(Kept::default());
+    anew.roll.goes_by_itself(NOW_MS + 1000);
+    anew.deal();
+    assert!(anew.roll.part("proxy").unwrap().revision > NOW_MS + 1000);
+}
