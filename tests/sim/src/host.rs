@@ -7,28 +7,35 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
+use vnet_agent::act::reconcile::links::detours;
 use vnet_agent::act::reconcile::order::{Step, apply, steps};
-use vnet_agent::act::reconcile::{Image, Surroundings, desired};
+use vnet_agent::act::reconcile::{Desired, Image, Surroundings, desired};
 use vnet_agent::model::configuration::{Limits, Underlay, UnderlayMatch};
 use vnet_agent::model::door::{Door, DoorChoice, Pick, Picks};
 use vnet_agent::model::host::{Abilities, Address, Device, DeviceKind, Host, Scope};
 use vnet_agent::model::next_hop::NextHop;
 use vnet_agent::model::port::{SLOW_PATH_BURST_DEFAULT, SLOW_PATH_RATE_DEFAULT};
 use vnet_agent::model::topology::Topology;
+use vnet_agent::model::wanted::{in_force, is_new};
 use vnet_agent::model::{Addresses, Configuration, DeviceMatch, Part, Port, PortDevice};
 use vnet_agent::overlay::flood::FloodTable;
+use vnet_agent::overlay::message::{Capacities, IntroducedPort, Introduction};
 use vnet_agent::overlay::slow_path::{Receivers, parse};
 use vnet_common::addr::{Mac, PortId};
 use vnet_common::reason::Reason;
 use vnet_common::table::ledger::Ledger;
 use vnet_common::table::port::PortState;
+use vnet_common::wire::probe::Probe;
+use vnet_common::wire::slow::Slow;
 use vnet_ebpf::frame::heap::HeapFrame;
 use vnet_ebpf::from_agent::from_agent;
 use vnet_ebpf::from_port::from_port;
 use vnet_ebpf::from_underlay::from_underlay;
 use vnet_ebpf::tables::heap::HeapTables;
 use vnet_ebpf::{Outcome, Way};
-use zerocopy::IntoBytes;
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::watch::{Watch, Watched};
 
 const UNDERLAY: u32 = 2;
 const SLOW_PATH: u32 = 3;
@@ -49,9 +56,13 @@ pub enum Sent {
 pub struct SimHost {
     /// Where it is on the underlay.
     pub address: IpAddr,
-    own: Configuration,
+    /// What its settings file says.
+    pub own: Configuration,
     devices: Vec<PortDevice>,
+    unplugged: BTreeMap<u32, Device>,
     host: Host,
+    /// The part that it goes by: on disk, so that it outlives the agent.
+    held: Option<Part>,
     configuration: Configuration,
     links: BTreeMap<String, vnet_common::addr::LinkId>,
     image: Image,
@@ -59,6 +70,9 @@ pub struct SimHost {
     tables: HeapTables,
     receivers: Receivers,
     agent_dropped: u64,
+    is_running: bool,
+    is_watching: bool,
+    watch: Watch,
 }
 
 fn device(index: u32, name: &str, kind: DeviceKind) -> Device {
@@ -90,7 +104,6 @@ impl SimHost {
         add(UNDERLAY, "eth0", DeviceKind::Hardware);
         add(SLOW_PATH, "vnet-slow", DeviceKind::Tap);
         let mut ports = Vec::new();
-        let mut devices = Vec::new();
         let here = topology.vms.iter().filter(|vm| vm.host == name);
         for (place, vm) in here.enumerate() {
             add(
@@ -107,23 +120,11 @@ impl SimHost {
                 slow_path_burst: SLOW_PATH_BURST_DEFAULT,
                 door: DoorChoice::Auto,
             });
-            devices.push(PortDevice {
-                name: vm.device.clone(),
-                port: place,
-                learned: None,
-            });
         }
         host.addresses.insert(UNDERLAY, vec![own_address(address)]);
         let others = topology.hosts.iter().filter_map(|other| other.underlay());
         for (number, other) in (1..).zip(others.filter(|other| *other != address)) {
-            let hop = NextHop {
-                ifindex: UNDERLAY,
-                source: address,
-                mac: Mac([2, 0xee, 0, 0, 0, number]),
-                gateway: None,
-                mtu: MTU,
-            };
-            host.next_hops.insert(other, Ok(hop));
+            host.next_hops.insert(other, Ok(next_hop(address, number)));
         }
         let own = Configuration {
             underlay: Underlay {
@@ -142,27 +143,104 @@ impl SimHost {
             address,
             configuration: own.clone(),
             own,
-            devices,
+            devices: Vec::new(),
+            unplugged: BTreeMap::new(),
             host,
+            held: None,
             links: BTreeMap::new(),
             image: Image::default(),
             pending: VecDeque::new(),
             tables: HeapTables::default(),
             receivers: Receivers::default(),
             agent_dropped: 0,
+            is_running: true,
+            is_watching: false,
+            watch: Watch::default(),
         }
+    }
+
+    /// The same with a settings file that names no networks: the proxy deals them.
+    pub fn member(topology: &Topology, name: &str) -> Self {
+        let mut host = Self::new(topology, name);
+        host.own.networks.clear();
+        host
     }
 
     /// Hands a part to the agent: what it will do about it waits to be done step by step.
     pub fn take(&mut self, part: &Part) {
         self.finish();
-        self.configuration = part.onto(&self.own);
-        let problems = self.configuration.problems();
-        assert!(problems.is_empty(), "{problems:?}");
+        self.offer(part.clone()).unwrap();
+    }
+
+    /// The same with any part.
+    ///
+    /// # Errors
+    ///
+    /// The agent declines it, and nothing has changed.
+    pub fn offer(&mut self, part: Part) -> Result<(), String> {
+        if !is_new(self.held.as_ref(), &part).map_err(|stale| stale.to_string())? {
+            return Ok(());
+        }
+        let (configuration, _) = in_force(&self.own, Some(&part));
+        if let Some(problem) = configuration.problems().into_iter().next() {
+            return Err(problem.error.to_string());
+        }
+        self.held = Some(part);
+        self.configuration = configuration;
+        self.reconcile();
+        Ok(())
+    }
+
+    /// The agent ends in the midst of whatever it does; its disk and the kernel's tables stay.
+    pub fn crash(&mut self) {
+        self.is_running = false;
+        self.pending.clear();
+    }
+
+    /// The agent starts with what is on its disk.
+    pub fn start(&mut self) {
+        self.is_running = true;
+        let (configuration, _) = in_force(&self.own, self.held.as_ref());
+        self.configuration = configuration;
+        self.reconcile();
+    }
+
+    /// Works out what is to be done, instead of whatever was to be done before.
+    pub fn reconcile(&mut self) {
+        self.devices = self.port_devices();
+        let wanted = self.desired();
+        self.pending = steps(&self.image, &wanted.image).into();
+        self.links = wanted.links;
+    }
+
+    /// Whether nothing is to be done.
+    pub fn is_settled(&self) -> bool {
+        self.steps().is_empty()
+    }
+
+    /// What would be to do, if everything was worked out again.
+    pub fn steps(&self) -> Vec<Step> {
+        steps(&self.image, &self.desired().image)
+    }
+
+    fn port_devices(&self) -> Vec<PortDevice> {
+        let devices = self.host.devices.values();
+        let ports = devices.filter_map(|device| {
+            let (port, _) = self.configuration.port_for(&device.name)?;
+            Some(PortDevice {
+                name: device.name.clone(),
+                port,
+                learned: None,
+            })
+        });
+        ports.collect()
+    }
+
+    fn desired(&self) -> Desired {
         let picks = self.picks();
         // Nobody asks the paths: what the devices send arrives.
         let path_mtus = BTreeMap::new();
-        let answering = BTreeMap::new();
+        let answering = self.answering();
         let given = Surroundings {
             path_mtus: &path_mtus,
             answering: &answering,
@@ -176,10 +254,83 @@ impl SimHost {
             // Links here are those of the kernel.
             carried: &BTreeSet::new(),
         };
-        let wanted = desired(&self.configuration, &given, &self.image);
-        assert!(wanted.faults.is_empty(), "{:?}", wanted.faults);
-        self.pending = steps(&self.image, &wanted.image).into();
-        self.links = wanted.links;
+        desired(&self.configuration, &given, &self.image)
+    }
+
+    /// Its underlay address is another one from now on.
+    pub fn renumber(&mut self, address: IpAddr) {
+        self.address = address;
+        self.host
+            .addresses
+            .insert(UNDERLAY, vec![own_address(address)]);
+        for hop in self.host.next_hops.values_mut().flatten() {
+            hop.source = address;
+        }
+    }
+
+    /// Another host may have this address from now on.
+    pub fn meet(&mut self, address: IpAddr) {
+        let number = u8::try_from(self.host.next_hops.len()).unwrap();
+        self.host
+            .next_hops
+            .insert(address, Ok(next_hop(self.address, number)));
+    }
+
+    /// A VM's device goes.
+    pub fn unplug(&mut self, device: &str) {
+        self.unplugged.extend(
+            self.host
+                .devices
+                .extract_if(.., |_, known| known.name == device),
+        );
+    }
+
+    /// Every device that went comes back.
+    pub fn plug(&mut self) {
+        self.host.devices.append(&mut self.unplugged);
+    }
+
+    /// What it says of itself to the proxy.
+    pub fn introduction(&self) -> Introduction {
+        let devices = self.host.devices.values();
+        let ports = devices.filter_map(|device| {
+            let (_, port) = self.own.port_for(&device.name)?;
+            let Addresses::Only(stations) = &port.addresses else {
+                return None;
+            };
+            Some(IntroducedPort {
+                device: device.name.clone(),
+                network: port.network.clone(),
+                stations: stations.clone(),
+                is_open: false,
+            })
+        });
+        Introduction {
+            underlay: vec![self.address],
+            udp_port: self.own.underlay.udp_port,
+            ports: ports.collect(),
+            capacities: Capacities::default(),
+        }
+    }
+
+    /// The part that it goes by.
+    pub const fn held(&self) -> Option<&Part> {
+        self.held.as_ref()
+    }
+
+    /// What is on its disk is this from now on; its agent does not run.
+    pub fn give_back(&mut self, part: Option<Part>) {
+        self.held = part;
+    }
+
+    /// The revision that it goes by; 0 before the first.
+    pub fn revision(&self) -> u64 {
+        self.held.as_ref().map_or(0, |part| part.revision)
+    }
+
+    /// What is in the kernel's tables.
+    pub const fn image(&self) -> &Image {
+        &self.image
     }
 
     fn picks(&self) -> Picks {
@@ -213,8 +364,84 @@ impl SimHost {
         tables.slow_path_device = image.setting.map_or(0, |setting| setting.slow_path_device);
         if self.pending.is_empty() {
             self.tell_copier();
+            self.follow();
         }
         true
+    }
+
+    /// Asks its links from now on, each time that [`Self::ask`] is called.
+    pub fn watch(&mut self) {
+        self.is_watching = true;
+        self.follow();
+    }
+
+    fn follow(&mut self) {
+        if !self.is_watching {
+            return;
+        }
+        let links = self.configuration.links.iter().filter_map(|link| {
+            if link.is_plain() || link.kind.is_carried() {
+                return None;
+            }
+            let id = *self.links.get(&link.name)?;
+            let network = self.configuration.network(link.networks.first()?)?.id;
+            let entry = self.image.links.get(&id.0);
+            let watched = Watched {
+                id,
+                network,
+                remote: link.remote,
+                was_down: entry.is_some_and(|entry| entry.instead().is_some()),
+            };
+            Some((link.name.clone(), watched))
+        });
+        self.watch.follow(links.collect(), self.now_ms());
+    }
+
+    /// Which links answer. Those that agents would carry have no connection here.
+    fn answering(&self) -> BTreeMap<String, Option<bool>> {
+        let links = self.configuration.links.iter();
+        let carried = links.filter(|link| link.kind.is_carried());
+        let mut answering = self.watch.answering();
+        answering.extend(carried.map(|link| (link.name.clone(), Some(false))));
+        answering
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.tables.now_ns.get() / 1_000_000
+    }
+
+    /// Sends the probes whose time has come, and has frames of links that turned take another way.
+    pub fn ask(&mut self) -> Vec<Sent> {
+        if !self.is_running {
+            return Vec::new();
+        }
+        let probes = self.watch.probes(self.now_ms());
+        self.turn_links();
+        let sent = probes.into_iter().flat_map(|probe| self.write(&probe));
+        sent.collect()
+    }
+
+    /// The links whose frames take another one now.
+    pub fn turned(&self) -> usize {
+        let links = self.image.links.values();
+        links.filter(|entry| entry.instead().is_some()).count()
+    }
+
+    fn turn_links(&mut self) {
+        let answering = self.answering();
+        let detours = detours(&self.configuration, &self.links, &answering, &self.image);
+        for id in self.links.values() {
+            let Some(entry) = self.image.links.get_mut(&id.0) else {
+                continue;
+            };
+            *entry = entry.with_instead(detours.get(id).copied());
+            self.tables.links.insert(id.0, *entry);
+        }
+        self.receivers.detours = detours;
+        // What was to be done was worked out before this.
+        if !self.pending.is_empty() {
+            self.reconcile();
+        }
     }
 
     /// Takes every step that is waiting.
@@ -224,9 +451,9 @@ impl SimHost {
 
     fn tell_copier(&mut self) {
         let networks = self.configuration.networks.iter();
-        let ports = self.devices.iter().map(|taken| {
-            let device = self.host.device_named(&taken.name).unwrap();
-            (taken.name.clone(), PortId(device.index))
+        let ports = self.devices.iter().filter_map(|taken| {
+            let device = self.host.device_named(&taken.name)?;
+            Some((taken.name.clone(), PortId(device.index)))
         });
         self.receivers = Receivers {
             table: FloodTable::new(&self.configuration, &self.devices),
@@ -235,7 +462,12 @@ impl SimHost {
                 .collect(),
             ports: ports.collect(),
             links: self.links.clone(),
-            detours: BTreeMap::new(),
+            detours: detours(
+                &self.configuration,
+                &self.links,
+                &self.answering(),
+                &self.image,
+            ),
             wholes: BTreeMap::new(),
         };
     }
@@ -247,8 +479,10 @@ impl SimHost {
 
     /// A frame from the guest on this device.
     pub fn from_guest(&mut self, device: &str, frame: &[u8]) -> Vec<Sent> {
-        let index = self.host.device_named(device).unwrap().index;
-        let mut frame = HeapFrame::new(index, frame);
+        let Some(device) = self.host.device_named(device) else {
+            return Vec::new();
+        };
+        let mut frame = HeapFrame::new(device.index, frame);
         let result = from_port(&mut frame, &self.tables);
         self.carry(result, &frame)
     }
@@ -268,8 +502,10 @@ impl SimHost {
         match outcome.way() {
             Way::Forwarded | Way::Answered => vec![Sent::Wire(bytes.to_vec())],
             Way::Delivered | Way::Direct => {
-                let device = &self.host.devices[&outcome.device()];
-                vec![Sent::Into(device.name.clone(), bytes.to_vec())]
+                // A frame for a device that has just gone is lost with it.
+                let device = self.host.devices.get(&outcome.device());
+                let into = device.map(|device| Sent::Into(device.name.clone(), bytes.to_vec()));
+                into.into_iter().collect()
             }
             Way::SlowPath => self.copy(bytes),
             Way::Passed | Way::TooBig => Vec::new(),
@@ -280,18 +516,32 @@ impl SimHost {
     /// What the agent does with a frame that came up to it.
     fn copy(&mut self, bytes: &[u8]) -> Vec<Sent> {
         let (header, frame) = parse(bytes).unwrap();
+        if !self.is_running {
+            return Vec::new();
+        }
+        if header.kind == Slow::PROBE_REPLY {
+            let (probe, _) = Probe::read_from_prefix(frame).unwrap();
+            let now_ms = self.now_ms();
+            self.watch.answered(header.link(), &probe, now_ms);
+            self.turn_links();
+            return Vec::new();
+        }
         let Ok(copies) = self.receivers.copies(&header, frame) else {
             self.agent_dropped += 1;
             return Vec::new();
         };
         let mut sent = Vec::new();
         for copy in copies {
-            let bytes: Vec<u8> = [copy.as_bytes(), frame].concat();
-            let mut frame = HeapFrame::new(SLOW_PATH, &bytes);
-            let result = from_agent(&mut frame, &self.tables);
-            sent.extend(self.carry(result, &frame));
+            sent.extend(self.write(&[copy.as_bytes(), frame].concat()));
         }
         sent
+    }
+
+    /// What becomes of a frame that the agent writes to its tap.
+    fn write(&mut self, bytes: &[u8]) -> Vec<Sent> {
+        let mut frame = HeapFrame::new(SLOW_PATH, bytes);
+        let result = from_agent(&mut frame, &self.tables);
+        self.carry(result, &frame)
     }
 
     /// The books of every place in which something was counted.
@@ -309,6 +559,16 @@ impl SimHost {
     /// Frames for many that found nobody.
     pub const fn copied_to_nobody(&self) -> u64 {
         self.agent_dropped
+    }
+}
+
+const fn next_hop(source: IpAddr, number: u8) -> NextHop {
+    NextHop {
+        ifindex: UNDERLAY,
+        source,
+        mac: Mac([2, 0xee, 0, 0, 0, number]),
+        gateway: None,
+        mtu: MTU,
     }
 }
 

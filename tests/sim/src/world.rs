@@ -49,6 +49,8 @@ enum Event {
     Arrive { host: String, packet: Vec<u8> },
     /// An agent takes its next step.
     Step { host: String },
+    /// An agent asks its links.
+    Ask { host: String },
 }
 
 /// Everything.
@@ -69,6 +71,9 @@ pub struct World {
     events: BTreeMap<(u64, u64), Event>,
 }
 
+/// Between two looks at whose time has come: probes are fifty times as far apart.
+const ASK_NS: u64 = 1_000_000;
+
 /// More events than any run that ends has.
 const EVENTS_MAX: u64 = 1_000_000;
 
@@ -76,9 +81,12 @@ impl World {
     /// The hosts of a topology, which know nothing of it yet but their own ports.
     pub fn new(topology: &Topology, conditions: Conditions, seed: u64) -> Self {
         let names = topology.hosts.iter().map(|host| host.name.clone());
-        let hosts: BTreeMap<_, _> = names
-            .map(|name| (name.clone(), SimHost::new(topology, &name)))
-            .collect();
+        let hosts = names.map(|name| (name.clone(), SimHost::new(topology, &name)));
+        Self::of(hosts.collect(), conditions, seed)
+    }
+
+    /// These hosts.
+    pub fn of(hosts: BTreeMap<String, SimHost>, conditions: Conditions, seed: u64) -> Self {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         Self {
@@ -136,14 +144,22 @@ impl World {
 
     /// Whether packets between two hosts get through from now on.
     pub fn set_cut(&mut self, one: &str, other: &str, is_cut: bool) {
-        for pair in [(one, other), (other, one)] {
-            let pair = (pair.0.to_owned(), pair.1.to_owned());
-            if is_cut {
-                self.cuts.insert(pair);
-            } else {
-                self.cuts.remove(&pair);
-            }
-        }
+        self.set_cut_one_way(one, other, is_cut);
+        self.set_cut_one_way(other, one, is_cut);
+    }
+
+    /// The same in one direction.
+    pub fn set_cut_one_way(&mut self, from: &str, to: &str, is_cut: bool) {
+        let pair = (from.to_owned(), to.to_owned());
+        match is_cut {
+            true => self.cuts.insert(pair),
+            false => self.cuts.remove(&pair),
+        };
+    }
+
+    /// Of a thousand packets, how many are lost from now on.
+    pub const fn set_loss(&mut self, per_mille: u32) {
+        self.conditions.loss_per_mille = per_mille;
     }
 
     fn at(&mut self, time_ns: u64, event: Event) {
@@ -169,26 +185,83 @@ impl World {
 
     /// Lets time pass until nothing is left to happen.
     pub fn run(&mut self) {
-        while let Some(((time_ns, _), event)) = self.events.pop_first() {
-            self.now_ns = time_ns;
-            match event {
-                Event::Send {
-                    host,
-                    device,
-                    frame,
-                } => {
-                    let sent = self.host(&host).from_guest(&device, &frame);
-                    self.carry(&host, sent);
-                }
-                Event::Arrive { host, packet } => {
-                    let sent = self.host(&host).from_wire(&packet);
-                    self.carry(&host, sent);
-                }
-                Event::Step { host } => {
-                    self.host(&host).step();
-                }
+        while self.run_next() {}
+    }
+
+    /// When the next thing happens.
+    pub fn next_ns(&self) -> Option<u64> {
+        self.events
+            .first_key_value()
+            .map(|((time_ns, _), _)| *time_ns)
+    }
+
+    /// Now.
+    pub const fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    /// Nothing happens here until then.
+    pub fn wait_until(&mut self, time_ns: u64) {
+        assert!(self.next_ns().is_none_or(|next_ns| next_ns >= time_ns));
+        self.now_ns = self.now_ns.max(time_ns);
+    }
+
+    /// Has the next thing happen; whether there was one.
+    pub fn run_next(&mut self) -> bool {
+        let Some(((time_ns, _), event)) = self.events.pop_first() else {
+            return false;
+        };
+        self.now_ns = time_ns;
+        match event {
+            Event::Send {
+                host,
+                device,
+                frame,
+            } => {
+                let sent = self.host(&host).from_guest(&device, &frame);
+                self.carry(&host, sent);
+            }
+            Event::Arrive { host, packet } => {
+                let sent = self.host(&host).from_wire(&packet);
+                self.carry(&host, sent);
+            }
+            Event::Step { host } => {
+                self.host(&host).step();
+            }
+            Event::Ask { host } => {
+                let sent = self.host(&host).ask();
+                self.carry(&host, sent);
+                let time_ns = self.now_ns + ASK_NS;
+                self.at(time_ns, Event::Ask { host });
             }
         }
+        true
+    }
+
+    /// Lets time pass until then.
+    pub fn run_until(&mut self, time_ns: u64) {
+        while self.next_ns().is_some_and(|next_ns| next_ns <= time_ns) {
+            self.run_next();
+        }
+        self.wait_until(time_ns);
+    }
+
+    /// Every agent asks its links from now on.
+    pub fn watch(&mut self) {
+        for name in self.hosts.keys().cloned().collect::<Vec<_>>() {
+            self.host(&name).watch();
+            // Not all at one time.
+            let time_ns = self.now_ns + self.chance.next_u64() % ASK_NS;
+            self.at(time_ns, Event::Ask { host: name });
+        }
+    }
+
+    /// A host has another underlay address from now on.
+    pub fn renumber(&mut self, name: &str, address: IpAddr) {
+        self.addresses.retain(|_, host| host != name);
+        self.addresses.insert(address, name.to_owned());
+        let host = self.hosts.get_mut(name).unwrap();
+        host.renumber(address);
     }
 
     fn host(&mut self, name: &str) -> &mut SimHost {
@@ -212,7 +285,9 @@ impl World {
 
     fn carry_packet(&mut self, from: &str, packet: Vec<u8>) {
         let Some(to) = self.addresses.get(&destination(&packet)).cloned() else {
-            panic!("{from} sent a packet to nowhere");
+            // An address that a host had until a moment ago.
+            self.lost += 1;
+            return;
         };
         let is_cut = self.cuts.contains(&(from.to_owned(), to.clone()));
         let is_lost = self.chance.next_u32() % 1000 < self.conditions.loss_per_mille;
