@@ -7,6 +7,7 @@
 mod abi;
 mod bench;
 mod check;
+mod fuzz;
 mod layers;
 mod root_test;
 mod source;
@@ -48,6 +49,13 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Look for bytes from outside that break a promise; `fuzz --help` says how
+    #[command(disable_help_flag = true)]
+    Fuzz {
+        /// Where they come in, and for how long: `language --seconds 600`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// See that every file of the agent imports only what its layer may
     Layers,
     /// Write what lies in the maps into vnet-common/abi.txt
@@ -73,6 +81,7 @@ impl Verb {
             Self::RootTest => return root_test::root_test(),
             Self::Test { all } => return root_test::test(all),
             Self::Bench { arguments } => bench::bench(&arguments)?,
+            Self::Fuzz { arguments } => fuzz::fuzz(&arguments)?,
             Self::Layers => layers::check()?,
             Self::Abi { check: true, .. } => abi::check()?,
             Self::Abi { same_schema, .. } => abi::write(same_schema)?,
