@@ -118,7 +118,7 @@ impl SettingsError {
         Self {
             line: excerpt.line,
             column: excerpt.column,
-            key: finding.key,
+            key: without_long_digits(&finding.key),
             message: without_long_digits(&finding.message),
             cure: without_long_digits(&finding.cure),
             other_line: earlier.and_then(|start| text.other_line(excerpt.line, start)),
