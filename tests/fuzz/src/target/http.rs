@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
+use vnet_agent::api::pass::PassOn;
 use vnet_agent::api::stream::Teller;
 use vnet_agent::api::{ASKS_WAITING_MAX, Refusal, Request, http};
 
@@ -45,6 +46,7 @@ impl Api {
             listener,
             asks,
             Teller::default(),
+            PassOn::default(),
             std::future::pending(),
         ));
         let count = Rc::clone(&asked);
