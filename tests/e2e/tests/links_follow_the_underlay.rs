@@ -274,11 +274,11 @@ fn the_way_leads_over_a_gateway_and_the_route_comes_and_goes() {
             status
                 .networks
                 .iter()
-                .all(|network| network.mtu_bytes == Some(1230))
+                .all(|network| network.mtu_bytes == Some(1222))
         })?;
-        one.guest.send(&numbered(guest(1), guest(2), 4, 1245))?;
+        one.guest.send(&numbered(guest(1), guest(2), 4, 1237))?;
         expect_nothing(&two.guest)?;
-        let fits = numbered(guest(1), guest(2), 5, 1244);
+        let fits = numbered(guest(1), guest(2), 5, 1236);
         one.guest.send(&fits)?;
         expect(&two.guest, &[fits])
     });
