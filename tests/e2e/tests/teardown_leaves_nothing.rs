@@ -99,7 +99,7 @@ fn a_host_is_afterwards_as_it_was_before() {
         let done = agent.attempt("teardown")?.successful()?;
         assert!(
             done.stdout.contains(
-                "programs, 12 tables, 1 neighbour entries, the agent's tap; put back: 1 MTUs"
+                "programs, 16 tables, 1 neighbour entries, the agent's tap; put back: 1 MTUs"
             ),
             "{}",
             done.stdout
