@@ -294,17 +294,25 @@ impl World {
     fn run(&mut self, until: Duration) {
         while self.now < until {
             self.now += MS;
-            while self.to_proxy.front().is_some_and(|(at, _)| *at <= self.now) {
+            // A connection loses nothing in its middle: what is due while the path is cut is sent again, and
+            // arrives when it is back, unless the connection is over by then.
+            let is_open = !self.is_cut;
+            let is_due = |at: &Duration, now| is_open && *at <= now;
+            while self
+                .to_proxy
+                .front()
+                .is_some_and(|(at, _)| is_due(at, self.now))
+            {
                 let (_, said) = self.to_proxy.pop_front().unwrap();
-                if !self.is_cut {
-                    self.tell_proxy(ProxyEvent::Heard(said));
-                }
+                self.tell_proxy(ProxyEvent::Heard(said));
             }
-            while self.to_agent.front().is_some_and(|(at, _)| *at <= self.now) {
+            while self
+                .to_agent
+                .front()
+                .is_some_and(|(at, _)| is_due(at, self.now))
+            {
                 let (_, said) = self.to_agent.pop_front().unwrap();
-                if !self.is_cut {
-                    self.tell_agent(AgentEvent::Heard(said));
-                }
+                self.tell_agent(AgentEvent::Heard(said));
             }
             while self.keeping.front().is_some_and(|(at, _)| *at <= self.now) {
                 let (_, part) = self.keeping.pop_front().unwrap();
