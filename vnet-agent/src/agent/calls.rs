@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::http::{Request, StatusCode, header};
+use axum::http::{Request, header};
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::mpsc;
@@ -133,18 +133,9 @@ async fn ask(router: Router, call: Call) -> Reply {
 }
 
 fn refused(number: u64, refusal: &Refusal) -> Reply {
-    use crate::api::RefusalKind::{Conflict, Forbidden, Internal, Invalid, NotFound, Unavailable};
-    let status = match refusal.kind {
-        NotFound => StatusCode::NOT_FOUND,
-        Conflict => StatusCode::CONFLICT,
-        Invalid => StatusCode::BAD_REQUEST,
-        Forbidden => StatusCode::FORBIDDEN,
-        Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        Internal => StatusCode::INTERNAL_SERVER_ERROR,
-    };
     Reply {
         number,
-        status: status.as_u16(),
+        status: refusal.kind.status().as_u16(),
         body: serde_json::to_string(refusal).unwrap_or_default(),
     }
 }

@@ -29,7 +29,7 @@ use super::query::{DeleteLinkQuery, DeleteRuleQuery, DropsQuery, FlowsQuery, NoQ
 use super::stream::{KEEP_ALIVE, LISTENERS_MAX, Teller};
 use super::{
     Answer, Ask, BODY_BYTES_MAX, ChangeOutcome, FLOWS_LIMIT_DEFAULT, FLOWS_LIMIT_MAX, ManyRules,
-    NewInvite, NewLink, NewRule, NewTopology, RULES_BYTES_MAX, Refusal, RefusalKind, Request,
+    NewInvite, NewLink, NewRule, NewTopology, RULES_BYTES_MAX, Refusal, Request,
     TOPOLOGY_BYTES_MAX, TraceRequest, Undo,
 };
 
@@ -452,15 +452,7 @@ impl Fault {
 
 impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Self {
-        let status = match refusal.kind {
-            RefusalKind::NotFound => StatusCode::NOT_FOUND,
-            RefusalKind::Conflict => StatusCode::CONFLICT,
-            RefusalKind::Forbidden => StatusCode::FORBIDDEN,
-            RefusalKind::Invalid => StatusCode::BAD_REQUEST,
-            RefusalKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            RefusalKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        Self::new(status, refusal)
+        Self::new(refusal.kind.status(), refusal)
     }
 }
 
