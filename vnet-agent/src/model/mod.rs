@@ -21,6 +21,7 @@ pub mod offload;
 pub mod part;
 pub mod port;
 pub mod problem;
+pub(crate) mod ranking;
 pub mod rule;
 #[cfg(test)]
 pub(crate) mod sample;

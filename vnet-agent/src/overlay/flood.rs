@@ -12,9 +12,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use vnet_common::addr::Mac;
-use vnet_common::rule::{Destination, Shape, Source};
 
-use crate::model::{Configuration, Flooding, PortDevice, Rule, Target};
+use crate::model::ranking::Ranking;
+use crate::model::{Configuration, Flooding, PortDevice, Target};
 
 /// Where a frame comes from or goes to, on this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,18 +38,8 @@ struct Lan {
     ports: BTreeSet<String>,
     /// The links that carry it.
     links: BTreeMap<String, Flooding>,
-    /// Its rules by the addresses that they name exactly (source, destination), oldest first.
-    rules: BTreeMap<(Option<Mac>, Option<Mac>), Vec<Ranked>>,
-}
-
-/// A rule and what decides between it and others.
-#[derive(Clone, Debug)]
-struct Ranked {
-    strength: u8,
-    age: usize,
-    source: Source,
-    destination: Destination,
-    to: Target,
+    /// Where its rules lead.
+    rules: Ranking<Target>,
 }
 
 impl FloodTable {
@@ -79,7 +69,7 @@ impl FloodTable {
             .enumerate()
         {
             if let Some(lan) = networks.get_mut(&rule.network) {
-                lan.add_rule(age, rule);
+                lan.rules.add(age, rule.source, rule.destination, rule.to);
             }
         }
         Self { networks }
@@ -96,17 +86,16 @@ impl FloodTable {
         let Some(lan) = self.networks.get(network) else {
             return Vec::new();
         };
-        let mut matching = lan.matching(source, destination);
+        let mut matching = lan.rules.matching(source, destination);
         if destination.is_group() {
-            let is_drop = |rule: &&Ranked| rule.to == Target::Drop;
-            let end = matching.iter().position(is_drop).unwrap_or(matching.len());
-            matching.truncate(end);
+            let end = matching.iter().position(|rule| rule.rule == Target::Drop);
+            matching.truncate(end.unwrap_or(matching.len()));
         } else {
             matching.truncate(1);
         }
         let mut targets = BTreeSet::new();
         for rule in matching {
-            lan.add_targets(rule, from, &mut targets);
+            lan.add_targets(&rule.rule, from, &mut targets);
         }
         targets
             .into_iter()
@@ -116,45 +105,8 @@ impl FloodTable {
 }
 
 impl Lan {
-    fn add_rule(&mut self, age: usize, rule: Rule) {
-        let Rule {
-            source,
-            destination,
-            to,
-            ..
-        } = rule;
-        let strength = Shape::of(source, destination).strength();
-        let ranked = Ranked {
-            strength,
-            age,
-            source,
-            destination,
-            to,
-        };
-        self.rules
-            .entry((source.exact(), destination.exact()))
-            .or_default()
-            .push(ranked);
-    }
-
-    /// The rules that are about a frame with these addresses, strongest first.
-    fn matching(&self, source: Mac, destination: Mac) -> Vec<&Ranked> {
-        let keys = [
-            (Some(source), Some(destination)),
-            (None, Some(destination)),
-            (Some(source), None),
-            (None, None),
-        ];
-        let found = keys.iter().filter_map(|key| self.rules.get(key)).flatten();
-        let mut found: Vec<&Ranked> = found
-            .filter(|rule| rule.source.matches(source) && rule.destination.matches(destination))
-            .collect();
-        found.sort_by_key(|rule| std::cmp::Reverse((rule.strength, rule.age)));
-        found
-    }
-
-    fn add_targets<'a>(&'a self, rule: &'a Ranked, from: End<'_>, targets: &mut BTreeSet<End<'a>>) {
-        match &rule.to {
+    fn add_targets<'a>(&'a self, to: &'a Target, from: End<'_>, targets: &mut BTreeSet<End<'a>>) {
+        match to {
             Target::Link(name) => {
                 targets.insert(End::Link(name));
             }

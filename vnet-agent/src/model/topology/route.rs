@@ -10,8 +10,9 @@ use std::fmt;
 
 use serde::Serialize;
 use vnet_common::addr::Mac;
-use vnet_common::rule::{Destination, Shape, Source};
+use vnet_common::rule::{Destination, Source};
 
+use super::super::ranking::{self, Ranking};
 use super::{Flooding, Link, LinkKind, Role, Rule, Target, Topology, Vm};
 
 /// The rules of all hosts, arranged so that a frame meets those only that may be about it.
@@ -25,16 +26,11 @@ pub struct Router<'a> {
 struct Table<'a> {
     ports: BTreeSet<&'a str>,
     links: Vec<&'a Link>,
-    rules: BTreeMap<(Option<Mac>, Option<Mac>), Vec<Ranked<'a>>>,
+    /// Of age 0 is what follows from a VM's place.
+    rules: Ranking<DeciderRef<'a>>,
 }
 
-/// A rule and what decides between it and others.
-struct Ranked<'a> {
-    strength: Shape,
-    /// 0 for what follows from a VM's place.
-    age: usize,
-    decider: DeciderRef<'a>,
-}
+type Ranked<'a> = ranking::Ranked<DeciderRef<'a>>;
 
 enum DeciderRef<'a> {
     Rule(&'a Rule),
@@ -218,14 +214,14 @@ impl<'a> Router<'a> {
         let table = self.tables.get(&(host.as_str(), network)).unwrap_or(&empty);
         let mut matching = table.matching(source, destination);
         if destination.is_group() {
-            let is_drop = |ranked: &&Ranked<'_>| ranked.decider.to() == Target::Drop;
+            let is_drop = |ranked: &&Ranked<'_>| ranked.rule.to() == Target::Drop;
             let end = matching.iter().position(is_drop);
             matching.truncate(end.map_or(matching.len(), |end| end.saturating_add(1)));
         } else {
             matching.truncate(1);
         }
         let fates = self.fates(&host, table, &matching, &came);
-        let deciders = matching.iter().map(|ranked| ranked.shown()).collect();
+        let deciders = matching.iter().map(|ranked| shown(ranked)).collect();
         Hop {
             host,
             came,
@@ -244,7 +240,7 @@ impl<'a> Router<'a> {
         let mut fates = BTreeSet::new();
         let mut none = Why::NoRule;
         for ranked in matching {
-            match ranked.decider.to() {
+            match ranked.rule.to() {
                 Target::Drop => none = Why::Rule,
                 Target::Edge(to) if *came == Came::Edge(to.clone()) => none = Why::Back,
                 Target::Interface(device) if *came == Came::Interface(device.clone()) => {
@@ -300,35 +296,15 @@ impl<'a> Router<'a> {
 impl<'a> Table<'a> {
     fn add(&mut self, age: usize, decider: DeciderRef<'a>) {
         let (source, destination) = decider.sides();
-        let ranked = Ranked {
-            strength: Shape::of(source, destination),
-            age,
-            decider,
-        };
-        let key = (source.exact(), destination.exact());
-        self.rules.entry(key).or_default().push(ranked);
+        self.rules.add(age, source, destination, decider);
     }
 
     /// The rules that are about a frame with these addresses, strongest first. What follows from a
     /// VM's place gives way to a rule with the same sides.
     fn matching(&self, source: Mac, destination: Mac) -> Vec<&Ranked<'a>> {
-        let keys = [
-            (Some(source), Some(destination)),
-            (None, Some(destination)),
-            (Some(source), None),
-            (None, None),
-        ];
-        let found = keys.iter().filter_map(|key| self.rules.get(key)).flatten();
-        let mut found: Vec<&Ranked<'a>> = found
-            .filter(|ranked| {
-                let (from, to) = ranked.decider.sides();
-                from.matches(source) && to.matches(destination)
-            })
-            .collect();
-        found.sort_by_key(|ranked| std::cmp::Reverse((ranked.strength, ranked.age)));
-        found.dedup_by(|older, newer| {
-            older.age == 0 && older.decider.sides() == newer.decider.sides()
-        });
+        let mut found = self.rules.matching(source, destination);
+        let sides = |ranked: &Ranked<'_>| (ranked.source, ranked.destination);
+        found.dedup_by(|older, newer| older.age == 0 && sides(older) == sides(newer));
         found
     }
 
@@ -350,16 +326,13 @@ impl<'a> Table<'a> {
     }
 }
 
-impl Ranked<'_> {
-    fn shown(&self) -> Decider {
-        let (source, destination) = self.decider.sides();
-        Decider {
-            source,
-            destination,
-            to: self.decider.to(),
-            strength: self.strength.strength(),
-            implied: self.age == 0,
-        }
+fn shown(ranked: &Ranked<'_>) -> Decider {
+    Decider {
+        source: ranked.source,
+        destination: ranked.destination,
+        to: ranked.rule.to(),
+        strength: ranked.strength.strength(),
+        implied: ranked.age == 0,
     }
 }
 

@@ -2,11 +2,12 @@
 
 use proptest::prelude::*;
 use vnet_common::addr::{Cookie, NetworkId};
+use vnet_common::rule::{Destination, Shape, Source};
 
 use super::*;
 use crate::model::configuration::{Limits, Underlay, UnderlayMatch};
 use crate::model::door::DoorChoice;
-use crate::model::{Addresses, DeviceMatch, Link, Network, Port, RuleOrigin, Transport};
+use crate::model::{Addresses, DeviceMatch, Link, Network, Port, Rule, RuleOrigin, Transport};
 
 const GUEST_ONE: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const GUEST_TWO: Mac = Mac([2, 0, 0, 0, 0, 2]);

@@ -3,26 +3,16 @@
 //! Input: the rules of its part, and the stations at its own ports, which are delivered to whether or
 //! not a rule says so. Output: the decision, in the order of `vnet_common::rule`.
 
-use std::collections::BTreeMap;
-
 use vnet_common::addr::Mac;
-use vnet_common::rule::{Destination, Shape, Source};
+use vnet_common::rule::{Destination, Source};
 
+use crate::model::ranking::Ranking;
 use crate::model::{Rule, Target};
 
 /// The rules of one network on one host.
 #[derive(Debug, Default)]
 pub struct Table<'a> {
-    rules: BTreeMap<(Option<Mac>, Option<Mac>), Vec<Ranked<'a>>>,
-}
-
-#[derive(Debug)]
-struct Ranked<'a> {
-    strength: Shape,
-    age: usize,
-    source: Source,
-    destination: Destination,
-    decision: Decision<'a>,
+    rules: Ranking<Decision<'a>>,
 }
 
 /// What becomes of a frame.
@@ -69,52 +59,23 @@ impl<'a> Table<'a> {
     ) -> Self {
         let mut table = Self::default();
         for (age, rule) in (1..).zip(rules) {
-            table.add(age, rule.source, rule.destination, Decision::Rule(&rule.to));
+            let decision = Decision::Rule(&rule.to);
+            table
+                .rules
+                .add(age, rule.source, rule.destination, decision);
         }
         for (station, device) in stations {
             let to = Destination::Is(station);
-            if !table.is_about_all_for(station) {
-                table.add(0, Source::Any, to, Decision::Own(device));
+            if !table.rules.has(Source::Any, to) {
+                table.rules.add(0, Source::Any, to, Decision::Own(device));
             }
         }
         table
     }
 
-    fn is_about_all_for(&self, station: Mac) -> bool {
-        let rules = self.rules.get(&(None, Some(station)));
-        let mut rules = rules.into_iter().flatten();
-        rules.any(|rule| rule.source == Source::Any)
-    }
-
-    fn add(
-        &mut self,
-        age: usize,
-        source: Source,
-        destination: Destination,
-        decision: Decision<'a>,
-    ) {
-        let key = (source.exact(), destination.exact());
-        self.rules.entry(key).or_default().push(Ranked {
-            strength: Shape::of(source, destination),
-            age,
-            source,
-            destination,
-            decision,
-        });
-    }
-
     /// What becomes of a frame for one station.
     pub fn decide(&self, source: Mac, destination: Mac) -> Decision<'a> {
-        let keys = [
-            (Some(source), Some(destination)),
-            (None, Some(destination)),
-            (Some(source), None),
-            (None, None),
-        ];
-        let found = keys.iter().filter_map(|key| self.rules.get(key)).flatten();
-        let matching = found
-            .filter(|rule| rule.source.matches(source) && rule.destination.matches(destination));
-        let strongest = matching.max_by_key(|rule| (rule.strength, rule.age));
-        strongest.map_or(Decision::Nothing, |rule| rule.decision)
+        let matching = self.rules.matching(source, destination);
+        matching.first().map_or(Decision::Nothing, |rule| rule.rule)
     }
 }
