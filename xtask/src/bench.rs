@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use xtask::process::run;
 
 use crate::check::cargo;
+use crate::release;
 use crate::root_test::is_root;
 
 /// What asks a question that needs no root.
@@ -24,11 +25,9 @@ pub fn bench(arguments: &[String]) -> Result<()> {
             "the benchmarks load programs into the kernel and make network namespaces: run as root"
         );
     }
-    eprintln!("building the agent and the benchmarks in release: minutes the first time");
+    release::build()?;
+    eprintln!("building the benchmarks");
     let release = ["--locked", "--release"];
-    run(cargo("build")
-        .args(release)
-        .args(["--package", "vnet-agent", "--bins"]))?;
     run(cargo("run")
         .args(release)
         .args(["--package", "bench", "--quiet", "--"])

@@ -1,10 +1,11 @@
-//! How does the kernel object come to be?
+//! How do the kernel object and the package for hosts come to be?
 //!
 //! The half of `xtask` that others may call: `vnet-agent/build.rs` embeds the object that
-//! [`build_ebpf::build`] makes, so that a plain `cargo build` is right. The verbs themselves are in
-//! the binary.
+//! [`build_ebpf::build`] makes, so that a plain `cargo build` is right, and a test installs what
+//! [`package::build`] makes. The verbs themselves are in the binary.
 
 pub mod build_ebpf;
+pub mod package;
 pub mod process;
 pub mod toolchain;
 

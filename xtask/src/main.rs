@@ -9,6 +9,7 @@ mod bench;
 mod check;
 mod fuzz;
 mod layers;
+mod release;
 mod root_test;
 mod source;
 mod steps;
@@ -56,6 +57,10 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Build the agent and vnetctl as hosts run them, and say where they are
+    Release,
+    /// Make a Debian package of them
+    Package,
     /// See that every file of the agent imports only what its layer may
     Layers,
     /// Write what lies in the maps into vnet-common/abi.txt
@@ -82,6 +87,8 @@ impl Verb {
             Self::Test { all } => return root_test::test(all),
             Self::Bench { arguments } => bench::bench(&arguments)?,
             Self::Fuzz { arguments } => fuzz::fuzz(&arguments)?,
+            Self::Release => println!("{}", release::build()?.display()),
+            Self::Package => println!("{}", release::package()?.display()),
             Self::Layers => layers::check()?,
             Self::Abi { check: true, .. } => abi::check()?,
             Self::Abi { same_schema, .. } => abi::write(same_schema)?,
