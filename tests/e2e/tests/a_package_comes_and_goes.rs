@@ -85,7 +85,9 @@ fn a_package_comes_and_goes() -> Result<()> {
 
     // What the unit starts is what the package brings, and it takes the example's settings.
     let unit = fs::read_to_string(root.join("lib/systemd/system/vnet-agent.service"))?;
-    let start = unit.lines().find_map(|line| line.strip_prefix("ExecStart=/"));
+    let start = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("ExecStart=/"));
     let agent = start.and_then(|start| start.split(' ').next());
     let agent = root.join(agent.context("the unit starts nothing")?);
     let example = root.join("usr/share/doc/vnet/examples/agent.toml");

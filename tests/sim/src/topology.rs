@@ -194,29 +194,34 @@ fn targets(topology: &Topology, host: &str, network: &str) -> Vec<Target> {
 
 /// A star around the first host: rules to every VM through it, and everything else to everybody.
 pub fn star() -> impl Strategy<Value = Topology> {
-    bare().prop_map(|mut topology| {
-        let others = topology.hosts.iter().skip(1);
-        topology.links = others
-            .map(|host| Link {
-                kind: LinkKind::Udp,
-                from: host_name(0),
-                to: host.name.clone(),
-                networks: NETWORKS.map(str::to_owned).to_vec(),
-                flood: Flooding::Always,
-            })
-            .collect();
-        let mut topology = routed(topology);
-        for host in &topology.hosts {
-            for network in NETWORKS {
-                topology.rules.push(Rule {
-                    host: host.name.clone(),
-                    network: network.to_owned(),
-                    source: Source::Any,
-                    destination: Destination::None,
-                    to: Target::Flood,
-                });
-            }
+    bare().prop_map(|topology| star_around(topology, 0))
+}
+
+/// The same hosts and VMs as a star around the host of this place.
+#[must_use]
+pub fn star_around(mut topology: Topology, center: usize) -> Topology {
+    let center = topology.hosts[center].name.clone();
+    let others = topology.hosts.iter().filter(|host| host.name != center);
+    topology.links = others
+        .map(|host| Link {
+            kind: LinkKind::Udp,
+            from: center.clone(),
+            to: host.name.clone(),
+            networks: NETWORKS.map(str::to_owned).to_vec(),
+            flood: Flooding::Always,
+        })
+        .collect();
+    let mut topology = routed(topology);
+    for host in &topology.hosts {
+        for network in NETWORKS {
+            topology.rules.push(Rule {
+                host: host.name.clone(),
+                network: network.to_owned(),
+                source: Source::Any,
+                destination: Destination::None,
+                to: Target::Flood,
+            });
         }
-        topology
-    })
+    }
+    topology
 }

@@ -9,8 +9,9 @@ use std::net::IpAddr;
 
 use proptest::prelude::Rng as _;
 use proptest::test_runner::{RngAlgorithm, TestRng};
-use vnet_agent::model::Secrets;
 use vnet_agent::model::topology::{Topology, Vm};
+use vnet_agent::model::{Part, Secrets};
+use vnet_agent::overlay::rollout::Parts;
 use vnet_common::addr::{Cookie, Mac};
 
 use crate::host::{Sent, SimHost};
@@ -74,6 +75,9 @@ pub struct World {
 /// Between two looks at whose time has come: probes are fifty times as far apart.
 const ASK_NS: u64 = 1_000_000;
 
+/// More steps than any part of these sizes takes; the rest finds nothing to do.
+pub const STEPS_MAX: u64 = 200;
+
 /// More events than any run that ends has.
 const EVENTS_MAX: u64 = 1_000_000;
 
@@ -128,14 +132,28 @@ impl World {
     /// Hands each host its part at a time by chance within `spread_ns`; each agent then takes a
     /// step every `step_ns`.
     pub fn change(&mut self, topology: &Topology, revision: u64, spread_ns: u64, step_ns: u64) {
+        let parts = self.parts(topology);
+        self.change_to(&parts, revision, spread_ns, step_ns);
+    }
+
+    /// What the topology means for each host.
+    pub fn parts(&mut self, topology: &Topology) -> Parts {
         self.deal(topology);
-        for name in self.hosts.keys().cloned().collect::<Vec<_>>() {
-            let part = topology.part(&name, revision, &self.secrets).unwrap();
-            let host = self.hosts.get_mut(&name).unwrap();
-            host.take(&part);
+        let part = |name: &String| topology.part(name, 0, &self.secrets).unwrap();
+        let names = self.hosts.keys();
+        names.map(|name| (name.clone(), part(name))).collect()
+    }
+
+    /// The same as [`Self::change`] with any parts.
+    pub fn change_to(&mut self, parts: &Parts, revision: u64, spread_ns: u64, step_ns: u64) {
+        for (name, part) in parts {
+            let host = self.hosts.get_mut(name).unwrap();
+            host.take(&Part {
+                revision,
+                ..part.clone()
+            });
             let begin_ns = self.now_ns + self.chance.next_u64() % spread_ns.max(1);
-            // More steps than any part of these sizes needs; the rest finds nothing to do.
-            for step in 0..200 {
+            for step in 0..STEPS_MAX {
                 let host = name.clone();
                 self.at(begin_ns + step * step_ns, Event::Step { host });
             }

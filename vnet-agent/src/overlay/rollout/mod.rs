@@ -13,7 +13,8 @@
 //!   Round n   of those whose next host changed in an earlier round
 //!   Quiet     only where the tree changes that frames for many take: no link takes more of them than
 //!             it did before and will after
-//!   After     the new links alone
+//!   After     the new links alone. Only now a host loses rules that it gets no others for: until
+//!             then somebody may still send to it
 //! ```
 //!
 //! A stage begins when every host has said that the one before is in force. Whatever subset of the

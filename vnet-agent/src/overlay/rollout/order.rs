@@ -94,9 +94,15 @@ impl Sorts {
 pub struct Node {
     /// Whether that is something else than now.
     pub changes: bool,
+    /// Whether it is to send or deliver any.
+    pub leads_on: bool,
     /// The hosts that it is to send them to.
     pub next: BTreeSet<usize>,
 }
+
+/// The round of hosts that lose their way and get no other: when everything else is done, since who
+/// has not heard of the change yet still sends to them.
+pub const AT_THE_END: u32 = u32::MAX;
 
 /// The round of each host that changes, from 1, for one sort of frames.
 ///
@@ -123,6 +129,12 @@ pub fn rounds(nodes: &BTreeMap<usize, Node>) -> BTreeMap<usize, u32> {
             }
         }
     }
-    known.retain(|host, _| nodes.get(host).is_some_and(|node| node.changes));
+    known.retain(|host, round| {
+        let node = nodes.get(host).filter(|node| node.changes);
+        if node.is_some_and(|node| !node.leads_on) {
+            *round = AT_THE_END;
+        }
+        node.is_some()
+    });
     known
 }

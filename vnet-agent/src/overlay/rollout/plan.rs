@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use vnet_common::addr::Mac;
 use vnet_common::rule::{Destination, Source};
 
-use super::order::{Node, Sort, Sorts, rounds};
+use super::order::{AT_THE_END, Node, Sort, Sorts, rounds};
 use super::table::{Decision, Table};
 use crate::model::part::Part;
 use crate::model::{Flooding, Link, Network, Rule, RuleOrigin, Target};
@@ -98,7 +98,8 @@ impl Plan {
         let mut last = 0;
         for (host, switches) in hosts.values_mut().zip(switches) {
             let rounds = switches.values().flat_map(BTreeMap::values);
-            last = rounds.copied().max().unwrap_or(0).max(last);
+            let in_rounds = rounds.copied().filter(|&round| round < AT_THE_END);
+            last = in_rounds.max().unwrap_or(0).max(last);
             host.switches = switches;
         }
         let mut stages = vec![Stage::Before, Stage::Links];
@@ -188,7 +189,7 @@ impl Plan {
         let round = match stage {
             Stage::Before | Stage::Links => 0,
             Stage::Round(round) => round,
-            Stage::Quiet | Stage::After => u32::MAX,
+            Stage::Quiet | Stage::After => AT_THE_END - 1,
         };
         let is_done = |switches: &BTreeMap<Sort, u32>| switches.values().all(|&at| at <= round);
         let is_begun = |switches: &BTreeMap<Sort, u32>| switches.values().any(|&at| at <= round);
@@ -320,6 +321,7 @@ impl Host {
                 links.push(link);
             }
         }
+        settle_fallbacks(&mut links);
         links
     }
 
@@ -327,10 +329,7 @@ impl Host {
     fn is_taken(&self, link: &Link, network: &str) -> bool {
         let mut others = self.before.links.iter();
         others.any(|other| {
-            other.name != link.name
-                && other.remote == link.remote
-                && other.kind.is_carried() == link.kind.is_carried()
-                && other.carries(network)
+            other.name != link.name && leads_there_too(other, link) && other.carries(network)
         })
     }
 
@@ -343,6 +342,56 @@ impl Host {
             or_none(flood(&self.before, name)) != or_none(flood(&self.after, name))
         })
     }
+}
+
+/// What a link falls back to carries all that it carries itself, as in any part. Where it must not,
+/// since yet another link leads there with that network, there is no falling back until the end.
+fn settle_fallbacks(links: &mut [Link]) {
+    // A direct link falls back to the star's, and that one to its rung.
+    let mut is_settled = false;
+    while !is_settled {
+        is_settled = true;
+        for place in 0..links.len() {
+            let Some((name, networks)) = links.get(place).and_then(|link| {
+                let name = link.fallback.clone()?;
+                Some((name, link.networks.clone()))
+            }) else {
+                continue;
+            };
+            for network in networks {
+                if lets_in(links, &name, &network)
+                    && let Some(link) = links.iter_mut().find(|link| link.name == name)
+                {
+                    link.networks.push(network);
+                    is_settled = false;
+                }
+            }
+        }
+    }
+    let carried: BTreeMap<String, Vec<String>> = links
+        .iter()
+        .map(|link| (link.name.clone(), link.networks.clone()))
+        .collect();
+    for link in links {
+        let to = link.fallback.as_ref().and_then(|name| carried.get(name));
+        let fits = to.is_some_and(|to| link.networks.iter().all(|name| to.contains(name)));
+        link.fallback.take_if(|_| !fits);
+    }
+}
+
+/// Whether the link of this name is there, lacks this network, and may carry it.
+fn lets_in(links: &[Link], name: &str, network: &str) -> bool {
+    let Some(link) = links.iter().find(|link| link.name == name) else {
+        return false;
+    };
+    let mut others = links.iter().filter(|other| other.name != name);
+    let is_taken = others.any(|other| leads_there_too(other, link) && other.carries(network));
+    !link.carries(network) && !is_taken
+}
+
+/// Whether two links lead to one end in one way: no network may be on both.
+fn leads_there_too(one: &Link, other: &Link) -> bool {
+    one.remote == other.remote && one.kind.is_carried() == other.kind.is_carried()
 }
 
 fn named<'a>(part: &'a Part, name: &str) -> Option<&'a Link> {
@@ -410,6 +459,7 @@ fn switches(
                 for &(sender, receiver) in &frames {
                     let new = after.decide(sender, receiver);
                     node.changes |= !new.is_like(before.decide(sender, receiver));
+                    node.leads_on |= !new.is_like(Decision::Nothing);
                     let next = match new {
                         Decision::Rule(Target::Link(name)) => named(&host.after, name),
                         _ => None,
