@@ -1,8 +1,10 @@
-//! One host: what its agent makes of its part, and what its programs make of frames.
+//! One host: what its agent makes of its part, and what its programs make of frames ([`frames`]).
 //!
-//! Input: parts, and frames from guests and from the wire. Output: frames into devices and packets
-//! to the wire. Reconciliation is the agent's own, taken one step at a time, so that frames can
+//! Input: parts, and what happens to its devices. Output: tables. Reconciliation is the agent's own, taken one step at a time, so that frames can
 //! meet the tables between any two steps.
+
+mod frames;
+mod links;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -20,22 +22,12 @@ use vnet_agent::model::wanted::{in_force, is_new};
 use vnet_agent::model::{Addresses, Configuration, DeviceMatch, Part, Port, PortDevice};
 use vnet_agent::overlay::flood::FloodTable;
 use vnet_agent::overlay::message::{Capacities, IntroducedPort, Introduction};
-use vnet_agent::overlay::slow_path::{Receivers, parse};
+use vnet_agent::overlay::slow_path::Receivers;
 use vnet_common::addr::{Mac, PortId};
-use vnet_common::reason::Reason;
-use vnet_common::table::ledger::Ledger;
 use vnet_common::table::port::PortState;
-use vnet_common::wire::probe::Probe;
-use vnet_common::wire::slow::Slow;
-use vnet_ebpf::frame::heap::HeapFrame;
-use vnet_ebpf::from_agent::from_agent;
-use vnet_ebpf::from_port::from_port;
-use vnet_ebpf::from_underlay::from_underlay;
 use vnet_ebpf::tables::heap::HeapTables;
-use vnet_ebpf::{Outcome, Way};
-use zerocopy::{FromBytes, IntoBytes};
 
-use crate::watch::{Watch, Watched};
+use crate::watch::Watch;
 
 const UNDERLAY: u32 = 2;
 const SLOW_PATH: u32 = 3;
@@ -369,81 +361,6 @@ impl SimHost {
         true
     }
 
-    /// Asks its links from now on, each time that [`Self::ask`] is called.
-    pub fn watch(&mut self) {
-        self.is_watching = true;
-        self.follow();
-    }
-
-    fn follow(&mut self) {
-        if !self.is_watching {
-            return;
-        }
-        let links = self.configuration.links.iter().filter_map(|link| {
-            if link.is_plain() || link.kind.is_carried() {
-                return None;
-            }
-            let id = *self.links.get(&link.name)?;
-            let network = self.configuration.network(link.networks.first()?)?.id;
-            let entry = self.image.links.get(&id.0);
-            let watched = Watched {
-                id,
-                network,
-                remote: link.remote,
-                was_down: entry.is_some_and(|entry| entry.instead().is_some()),
-            };
-            Some((link.name.clone(), watched))
-        });
-        self.watch.follow(links.collect(), self.now_ms());
-    }
-
-    /// Which links answer. Those that agents would carry have no connection here.
-    fn answering(&self) -> BTreeMap<String, Option<bool>> {
-        let links = self.configuration.links.iter();
-        let carried = links.filter(|link| link.kind.is_carried());
-        let mut answering = self.watch.answering();
-        answering.extend(carried.map(|link| (link.name.clone(), Some(false))));
-        answering
-    }
-
-    fn now_ms(&self) -> u64 {
-        self.tables.now_ns.get() / 1_000_000
-    }
-
-    /// Sends the probes whose time has come, and has frames of links that turned take another way.
-    pub fn ask(&mut self) -> Vec<Sent> {
-        if !self.is_running {
-            return Vec::new();
-        }
-        let probes = self.watch.probes(self.now_ms());
-        self.turn_links();
-        let sent = probes.into_iter().flat_map(|probe| self.write(&probe));
-        sent.collect()
-    }
-
-    /// The links whose frames take another one now.
-    pub fn turned(&self) -> usize {
-        let links = self.image.links.values();
-        links.filter(|entry| entry.instead().is_some()).count()
-    }
-
-    fn turn_links(&mut self) {
-        let answering = self.answering();
-        let detours = detours(&self.configuration, &self.links, &answering, &self.image);
-        for id in self.links.values() {
-            let Some(entry) = self.image.links.get_mut(&id.0) else {
-                continue;
-            };
-            *entry = entry.with_instead(detours.get(id).copied());
-            self.tables.links.insert(id.0, *entry);
-        }
-        self.receivers.detours = detours;
-        // What was to be done was worked out before this.
-        if !self.pending.is_empty() {
-            self.reconcile();
-        }
-    }
-
     /// Takes every step that is waiting.
     pub fn finish(&mut self) {
         while self.step() {}
@@ -475,90 +392,6 @@ impl SimHost {
     /// Moves the clock that budgets are told by.
     pub fn set_now(&mut self, now_ns: u64) {
         self.tables.now_ns.set(now_ns);
-    }
-
-    /// A frame from the guest on this device.
-    pub fn from_guest(&mut self, device: &str, frame: &[u8]) -> Vec<Sent> {
-        let Some(device) = self.host.device_named(device) else {
-            return Vec::new();
-        };
-        let mut frame = HeapFrame::new(device.index, frame);
-        let result = from_port(&mut frame, &self.tables);
-        self.carry(result, &frame)
-    }
-
-    /// A packet from the wire.
-    pub fn from_wire(&mut self, packet: &[u8]) -> Vec<Sent> {
-        let mut frame = HeapFrame::new(UNDERLAY, packet);
-        let result = from_underlay(&mut frame, &self.tables);
-        self.carry(result, &frame)
-    }
-
-    fn carry(&mut self, result: Result<Outcome, Reason>, frame: &HeapFrame) -> Vec<Sent> {
-        let Ok(outcome) = result else {
-            return Vec::new();
-        };
-        let bytes = frame.bytes();
-        match outcome.way() {
-            Way::Forwarded | Way::Answered => vec![Sent::Wire(bytes.to_vec())],
-            Way::Delivered | Way::Direct => {
-                // A frame for a device that has just gone is lost with it.
-                let device = self.host.devices.get(&outcome.device());
-                let into = device.map(|device| Sent::Into(device.name.clone(), bytes.to_vec()));
-                into.into_iter().collect()
-            }
-            Way::SlowPath => self.copy(bytes),
-            Way::Passed | Way::TooBig => Vec::new(),
-            Way::Joined => panic!("nothing is joined here"),
-        }
-    }
-
-    /// What the agent does with a frame that came up to it.
-    fn copy(&mut self, bytes: &[u8]) -> Vec<Sent> {
-        let (header, frame) = parse(bytes).unwrap();
-        if !self.is_running {
-            return Vec::new();
-        }
-        if header.kind == Slow::PROBE_REPLY {
-            let (probe, _) = Probe::read_from_prefix(frame).unwrap();
-            let now_ms = self.now_ms();
-            self.watch.answered(header.link(), &probe, now_ms);
-            self.turn_links();
-            return Vec::new();
-        }
-        let Ok(copies) = self.receivers.copies(&header, frame) else {
-            self.agent_dropped += 1;
-            return Vec::new();
-        };
-        let mut sent = Vec::new();
-        for copy in copies {
-            sent.extend(self.write(&[copy.as_bytes(), frame].concat()));
-        }
-        sent
-    }
-
-    /// What becomes of a frame that the agent writes to its tap.
-    fn write(&mut self, bytes: &[u8]) -> Vec<Sent> {
-        let mut frame = HeapFrame::new(SLOW_PATH, bytes);
-        let result = from_agent(&mut frame, &self.tables);
-        self.carry(result, &frame)
-    }
-
-    /// The books of every place in which something was counted.
-    pub fn ledgers(&self) -> BTreeMap<u32, Ledger> {
-        self.tables.ledgers()
-    }
-
-    /// How many frames were dropped here for this reason, wherever they came in.
-    pub fn dropped(&self, reason: Reason) -> u64 {
-        let number = usize::from(reason.number());
-        let ledgers = self.ledgers();
-        ledgers.values().map(|ledger| ledger.dropped[number]).sum()
-    }
-
-    /// Frames for many that found nobody.
-    pub const fn copied_to_nobody(&self) -> u64 {
-        self.agent_dropped
     }
 }
 
