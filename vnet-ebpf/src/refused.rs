@@ -1,7 +1,9 @@
 //! How many frames did the kernel refuse after a program had redirected them?
 //!
-//! No device counts these. A frame is refused in one of three places, and each has a program that
-//! runs only then, so that frames which arrive pay nothing:
+//! Devices' own counters do not say: a tap counts one frame of each batch that it takes only a part
+//! of (since 5.13), and a batch that is refused whole, since nobody is at the other end, is counted
+//! by none. A frame is refused in one of three places, and each has a program that runs only then,
+//! so that frames which arrive pay nothing:
 //!
 //! * Before any device saw it: the tracepoint `xdp_redirect_err`.
 //! * By its device, out of a batch: the kernel then gives the frame back

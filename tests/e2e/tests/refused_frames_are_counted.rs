@@ -1,5 +1,5 @@
 //! The promise: a frame that the kernel cannot hand on after a program has redirected it is
-//! counted, exactly, at the device that did not get it. No counter of any device shows these.
+//! counted, exactly, at the device that did not get it. No device's own counters show all of these.
 
 use std::path::Path;
 
@@ -189,6 +189,33 @@ fn while_no_agent_runs() {
         let stats = books::settled(&site.host)?;
         let absent = books::dropped(books::port(&stats, PORT)?, Reason::PortAbsent);
         assert_eq!(absent, FRAMES);
+        Ok(())
+    });
+}
+
+/// Before the agent dies, while there is none, and before the next one: each once.
+#[test]
+fn at_a_full_guest_from_one_agent_to_the_next() {
+    in_lab("again", |lab| {
+        let mut stage = alone(lab, "")?;
+        let site = stage.site(1)?;
+        let two = site.host.tap_guest("port2", guest(2))?;
+        ask::until(&site.host, "both ports forward", |status| status.ports == 2)?;
+        let index = index_of(&site.host, "port2")?;
+        let count = 1500;
+        send(&site.guest, count)?;
+        site.agent.kill();
+        send(&site.guest, FRAMES)?;
+        let (without_agent, _) = in_the_kernel(&site.host, index)?;
+        site.agent.restart()?;
+        ask::until(&site.host, "both ports forward", |status| status.ports == 2)?;
+        send(&site.guest, FRAMES)?;
+        let (sent, refused) = refused_at(&site.host, "port2")?;
+        let waiting = two.receive_all_until_quiet(std::time::Duration::from_millis(100))?;
+        let waiting = u64::try_from(waiting.len())?;
+        assert!(waiting < count, "a tap has room for {waiting}");
+        assert_eq!(without_agent.refused, count + FRAMES - waiting);
+        assert_eq!((sent, refused), (count + 2 * FRAMES, sent - waiting));
         Ok(())
     });
 }

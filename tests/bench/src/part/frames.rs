@@ -13,6 +13,7 @@ use vnet_common::name;
 
 use crate::figure::{Bound, Figure};
 use crate::frame::{GUEST_ONE, GUEST_TWO, frame};
+use crate::part::over_paths;
 use crate::path::Path;
 use crate::plan::Plan;
 use crate::report::number;
@@ -33,15 +34,13 @@ const RATIOS: [(Path, Path, Option<Bound>); 10] = [
     (Path::VnetXdp, Path::Ovs, Some(Bound::AtLeast(6.0))),
     (Path::VnetXdp, Path::Tinc, None),
     (Path::VnetXdp, Path::Redirect, Some(Bound::AtLeast(0.85))),
-    (Path::VnetXdpCountedOnce, Path::BridgeVxlan, None),
-    (Path::VnetXdpCountedOnce, Path::Redirect, None),
+    (Path::VnetXdpCountedTwice, Path::BridgeVxlan, None),
+    (Path::VnetXdpCountedTwice, Path::Redirect, None),
     (Path::VnetXdpUncounted, Path::BridgeVxlan, None),
     (Path::VnetXdpUncounted, Path::Redirect, None),
     (Path::VnetTc, Path::BridgeVxlan, None),
     (Path::VnetTc, Path::VnetXdp, None),
 ];
-/// What the kernel clears away behind a dropped namespace is gone by then.
-pub(super) const CLEARING: Duration = Duration::from_millis(300);
 /// How long an agent that is on its way out is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -62,28 +61,8 @@ enum What {
 /// Measures.
 #[must_use]
 pub fn measure(workshop: &Workshop, plan: &Plan) -> Vec<Figure> {
-    let mut rounds = Rounds::default();
-    for round in 0..plan.rounds {
-        rounds.begin();
-        for path in plan.paths_of_round(round, Path::joins_taps) {
-            workshop.say(format_args!(
-                "round {} of {}: {}",
-                round + 1,
-                plan.rounds,
-                path.title()
-            ));
-            if let Err(error) = one_path(workshop, plan, path, &mut rounds) {
-                workshop.complain(format_args!("{}, frames: {error:#}", path.title()));
-            }
-            thread::sleep(CLEARING);
-        }
-    }
-    let left_out = rounds.left_out();
-    if left_out > 0 {
-        workshop.say(format_args!(
-            "frames: {left_out} rounds are left out, the cores moved in them"
-        ));
-    }
+    let one = |path, rounds: &mut _| one_path(workshop, plan, path, rounds);
+    let rounds = over_paths(workshop, plan, "frames", Path::joins_taps, one);
     figures(&plan.paths, &rounds)
 }
 

@@ -6,14 +6,12 @@
 //! ratios to bridge + VXLAN and to a direct veth, and how much of what bridge + VXLAN adds to a
 //! round trip each path adds.
 
-use std::thread;
-
 use anyhow::{Context, Result};
 
 use crate::bed::{Bed, Underlay};
 use crate::figure::{Bound, Figure};
 use crate::iperf;
-use crate::part::frames::CLEARING;
+use crate::part::over_paths;
 use crate::path::Path;
 use crate::plan::{Part, Plan};
 use crate::report::number;
@@ -72,31 +70,9 @@ enum What {
 /// Measures.
 #[must_use]
 pub fn measure(workshop: &Workshop, plan: &Plan) -> Vec<Figure> {
-    let mut rounds = Rounds::default();
-    for round in 0..plan.rounds {
-        rounds.begin();
-        for path in plan.paths_of_round(round, Path::joins_stations) {
-            workshop.say(format_args!(
-                "round {} of {}: {}",
-                round + 1,
-                plan.rounds,
-                path.title()
-            ));
-            if let Err(error) = one_path(workshop, plan, path, &mut rounds) {
-                workshop.complain(format_args!(
-                    "{}, TCP and round trips: {error:#}",
-                    path.title()
-                ));
-            }
-            thread::sleep(CLEARING);
-        }
-    }
-    let left_out = rounds.left_out();
-    if left_out > 0 {
-        workshop.say(format_args!(
-            "TCP and round trips: {left_out} rounds are left out, the cores moved in them"
-        ));
-    }
+    let what = "TCP and round trips";
+    let one = |path, rounds: &mut _| one_path(workshop, plan, path, rounds);
+    let rounds = over_paths(workshop, plan, what, Path::joins_stations, one);
     figures(plan, &rounds)
 }
 

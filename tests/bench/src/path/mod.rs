@@ -33,12 +33,11 @@ pub enum Path {
     Ovs,
     /// A tunnel between two programs.
     Tinc,
-    /// This data plane through the XDP door, with its agents, as it comes.
+    /// This data plane through the XDP door, with its agents. The frames that the kernel refuses
+    /// after a redirect are counted as on two machines (see [`vnet::XDP`]).
     VnetXdp,
-    /// The same, but only one of the agents counts the frames that the kernel refuses after a
-    /// redirect. It watches the whole kernel, so both watch both hosts where they share one: this
-    /// is what the two would pay on machines of their own.
-    VnetXdpCountedOnce,
+    /// The same, and both agents count them, which is twice for each frame where they share a kernel.
+    VnetXdpCountedTwice,
     /// The same, and none counts them.
     VnetXdpUncounted,
     /// This data plane through the TC door.
@@ -68,7 +67,7 @@ impl Path {
         Self::Ovs,
         Self::Tinc,
         Self::VnetXdp,
-        Self::VnetXdpCountedOnce,
+        Self::VnetXdpCountedTwice,
         Self::VnetXdpUncounted,
         Self::VnetTc,
         Self::VnetJoined,
@@ -85,7 +84,7 @@ impl Path {
             Self::Ovs => "ovs",
             Self::Tinc => "tinc",
             Self::VnetXdp => "vnet_xdp",
-            Self::VnetXdpCountedOnce => "vnet_xdp_counted_once",
+            Self::VnetXdpCountedTwice => "vnet_xdp_counted_twice",
             Self::VnetXdpUncounted => "vnet_xdp_uncounted",
             Self::VnetTc => "vnet_tc",
             Self::VnetJoined => "vnet_joined",
@@ -103,7 +102,7 @@ impl Path {
             Self::Ovs => "Open vSwitch, user space",
             Self::Tinc => "tinc",
             Self::VnetXdp => "vnet, XDP door",
-            Self::VnetXdpCountedOnce => "vnet, XDP door, refusals counted once",
+            Self::VnetXdpCountedTwice => "vnet, XDP door, refusals counted by both agents",
             Self::VnetXdpUncounted => "vnet, XDP door, refusals not counted",
             Self::VnetTc => "vnet, TC door",
             Self::VnetJoined => "vnet, TC door behind XDP",
@@ -121,7 +120,7 @@ impl Path {
     /// neighbour is in single frames.
     #[must_use]
     pub const fn joins_stations(self) -> bool {
-        !matches!(self, Self::VnetXdpCountedOnce | Self::VnetXdpUncounted)
+        !matches!(self, Self::VnetXdpCountedTwice | Self::VnetXdpUncounted)
     }
 
     /// Whether programs do the forwarding, which then need the cores themselves.
@@ -136,7 +135,7 @@ impl Path {
         matches!(
             self,
             Self::VnetXdp
-                | Self::VnetXdpCountedOnce
+                | Self::VnetXdpCountedTwice
                 | Self::VnetXdpUncounted
                 | Self::VnetTc
                 | Self::VnetJoined
@@ -154,7 +153,7 @@ impl Path {
             Self::Redirect
             | Self::Ovs
             | Self::VnetXdp
-            | Self::VnetXdpCountedOnce
+            | Self::VnetXdpCountedTwice
             | Self::VnetXdpUncounted => Guests::FinishTheirFrames,
         }
     }
@@ -183,10 +182,10 @@ impl Path {
             Self::Ovs => Box::new(ovs::lay(bed, &packages.unpacked(ovs::PACKAGE)?)?),
             Self::Tinc => Box::new(tinc::lay(bed, &packages.unpacked(tinc::PACKAGE)?)?),
             Self::VnetXdp => Box::new(vnet::lay(bed, vnet::XDP)?),
-            Self::VnetXdpCountedOnce => Box::new(vnet::lay(
+            Self::VnetXdpCountedTwice => Box::new(vnet::lay(
                 bed,
                 Setup {
-                    count_refused: [true, false],
+                    count_refused: [true, true],
                     ..vnet::XDP
                 },
             )?),

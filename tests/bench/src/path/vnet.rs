@@ -2,7 +2,7 @@
 //!
 //! As the manual says: an agent on each host with a settings file, one network, one port, one link
 //! with a cookie. Flows and everything else are counted as always; only what the kernel refuses
-//! after a redirect may go uncounted, to see what that count costs. The doors are named, since
+//! after a redirect may go uncounted by one agent or by both (see [`XDP`]). The doors are named, since
 //! "auto" chooses by what a device is, and would not take the same one for every bed.
 
 use anyhow::Result;
@@ -24,23 +24,28 @@ pub(super) struct Setup {
     pub count_refused: [bool; 2],
 }
 
-/// XDP everywhere.
+/// XDP everywhere, as on two machines: who counts refusals at every batch watches the whole kernel,
+/// and so the redirects of both hosts. Were the other agent to count as well, each frame would pay
+/// for both twice.
 pub(super) const XDP: Setup = Setup {
     port: "xdp",
     underlay: "xdp",
-    count_refused: [true, true],
+    count_refused: [true, false],
 };
 
 /// TC everywhere.
 pub(super) const TC: Setup = Setup {
     port: "tc",
     underlay: "tc",
-    ..XDP
+    count_refused: [true, true],
 };
 
 /// XDP takes the headers off and passes up what TC then delivers: so a receiver joins the frames
 /// of the guests.
-const JOINED: Setup = Setup { port: "tc", ..XDP };
+const JOINED: Setup = Setup {
+    underlay: "xdp",
+    ..TC
+};
 
 /// As [`lay`], over a cable that joins: a NIC does, a veth only when told.
 pub(super) fn lay_joined(bed: &Bed) -> Result<[Agent; 2]> {
