@@ -100,7 +100,7 @@ fn who_has_no_right_to_be_there_gets_a_counted_refusal() {
                 .any(|p| p.message.contains("invalid peer certificate"))
         })?;
         assert!(status.ports == 0 && status.links.total == 0, "{status:?}");
-        assert!(turned_away(proxy, "it does not believe the proxy's certificate")? > 0);
+        assert!(turned_away(proxy, "it does not believe our certificate")? > 0);
         agent.terminate()?;
 
         // It believes this proxy, and shows the other authority's certificate.

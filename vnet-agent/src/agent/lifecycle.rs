@@ -243,6 +243,7 @@ pub async fn run(settings_path: &Path) -> Result<()> {
         started,
         changed: SystemTime::now(),
         control: Control::None,
+        elsewhere: None,
         control_settings: None,
         capacities: overlay::capacities(),
         waiting,
@@ -278,6 +279,7 @@ impl Agent {
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let pass = PassOn::default();
         let own = router(asks.clone(), self.events.clone(), PassOn::default());
+        let whole = router(asks.clone(), self.events.clone(), pass.clone());
         let api = tokio::spawn(http::serve(
             listener,
             asks,
@@ -295,6 +297,7 @@ impl Agent {
             control,
         } = inputs;
         self.join_overlay(control.clone(), own, &pass).await?;
+        self.hear_elsewhere(whole, control.as_ref());
         self.control_settings = control;
 
         let notifier = Notifier::from_environment().context("NOTIFY_SOCKET")?;
@@ -328,7 +331,12 @@ impl Agent {
             metrics.abort();
         }
         drop(stop);
-        let _ = api.await;
+        let elsewhere = self.elsewhere.take();
+        let _ = tokio::join!(api, async {
+            if let Some(elsewhere) = elsewhere {
+                elsewhere.stop().await;
+            }
+        });
         outcome
     }
 
@@ -360,10 +368,15 @@ impl Agent {
             info!("{} has not changed", self.settings_path.display());
             return;
         }
-        if settings.agent != self.settings
-            || settings.configuration.limits != self.configuration.limits
-        {
-            warn!("changes under [agent] and [limits] take effect when the agent starts again");
+        let api = settings.agent.api;
+        let now = AgentSettings {
+            api,
+            ..self.settings.clone()
+        };
+        if settings.agent != now || settings.configuration.limits != self.configuration.limits {
+            warn!(
+                "changes under [agent], save api, and [limits] take effect when the agent starts again"
+            );
         }
         if settings.control != self.control_settings {
             warn!("changes under [control] take effect when the agent starts again");
@@ -396,6 +409,12 @@ impl Agent {
         self.fingerprint = fingerprint;
         self.source = source;
         self.changed = SystemTime::now();
+        if self.settings.api != api {
+            self.settings.api = api;
+            if let Some(elsewhere) = &mut self.elsewhere {
+                elsewhere.listen(api);
+            }
+        }
         self.watcher.follow(Self::destinations(&self.configuration));
         self.reconcile().await;
         info!("{} is read again", self.settings_path.display());

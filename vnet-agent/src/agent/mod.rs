@@ -20,6 +20,7 @@ mod member;
 mod overlay;
 mod path_mtu;
 mod proxy;
+mod remote;
 mod rung;
 mod status;
 mod tap;
@@ -103,6 +104,8 @@ pub struct Agent {
     started: Instant,
     changed: SystemTime,
     control: Control,
+    /// Who asks over the network; nothing before the API listens.
+    elsewhere: Option<remote::Elsewhere>,
     /// What the file says of it.
     control_settings: Option<ControlSettings>,
     capacities: Capacities,
@@ -175,9 +178,12 @@ impl Agent {
                     }
                     self.reconcile().await;
                 }
-                _ = look.tick() => if self.look_at_frames() {
-                    self.reconcile().await;
-                },
+                _ = look.tick() => {
+                    self.elsewhere.as_mut().map(remote::Elsewhere::look);
+                    if self.look_at_frames() {
+                        self.reconcile().await;
+                    }
+                }
                 happening = self.control.next() => self.happened(happening).await,
                 signal = signals.next() => match signal {
                     lifecycle::Signal::Stop => return Ok(()),

@@ -5,6 +5,7 @@ use std::time::UNIX_EPOCH;
 
 use super::Agent;
 use super::answer::internal;
+use super::remote::Elsewhere;
 use crate::act::reconcile::desired::Fault;
 use crate::api::{
     EntriesStatus, LinkState, LinksSummary, NetworkStatus, Problem, Refusal, Severity, Status,
@@ -38,6 +39,9 @@ impl Agent {
         problems.extend(self.path_mtu_problems());
         problems.extend(self.overlay_faults().iter().map(problem));
         problems.extend(self.dead_link_problems());
+        let elsewhere = self.elsewhere.as_ref();
+        let unheard = elsewhere.map(Elsewhere::faults).unwrap_or_default();
+        problems.extend(unheard.iter().map(problem));
         let redirect_failures = self.reconciler.plane().counting().clone();
         if let Counting::Not { why: Some(why) } = &redirect_failures {
             problems.push(Problem {
@@ -90,6 +94,7 @@ impl Agent {
             last_change_unix_ms: changed.and_then(|since| u64::try_from(since.as_millis()).ok()),
             configuration_source: self.source.clone(),
             overlay: self.overlay_status(),
+            remote: self.elsewhere.as_ref().and_then(Elsewhere::status),
         })
     }
 

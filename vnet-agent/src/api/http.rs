@@ -1,6 +1,7 @@
 //! How do connections become HTTP?
 //!
-//! Input: connections from whoever may use the agent's socket, or may read its metrics over TCP.
+//! Input: connections from whoever may use the agent's socket, or may read its metrics over TCP; those
+//! that come over TLS are taken in by [`remote`](super::remote).
 //! Output: requests to the paths of the API, bounded in time and number. One request a connection:
 //! one is cheap to open on the same host, and an idle client holds nothing.
 
@@ -30,12 +31,14 @@ const CONNECTIONS_MAX: usize = 64;
 const SCRAPERS_MAX: usize = 4;
 /// For the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest head of a request, in bytes; further ones are refused.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// For a connection as a whole, the reading of the answer included.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 /// For a stream of events as a whole: its reader asks again then.
-const STREAM_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const STREAM_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 /// For connections to finish when the agent stops.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Serves the API until `shutdown` is ready; connections that are busy then get two seconds.
 ///
@@ -86,7 +89,7 @@ async fn serve_accepted<L: Listener>(
                 let router = router_for(&stream);
                 connections.spawn(async move {
                     let _permit = permit;
-                    serve_one(stream, router).await;
+                    serve_one(stream, router, STREAM_TIMEOUT).await;
                 });
             }
         }
@@ -98,18 +101,25 @@ async fn serve_accepted<L: Listener>(
     .await;
 }
 
-async fn serve_one(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router) {
+/// Serves one connection; it lasts at most so long, should it become a stream.
+pub(super) async fn serve_one(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: Router,
+    longest: Duration,
+) {
     let streaming = Streaming::default();
     let router = router.layer(Extension(streaming.clone()));
     let connection = http1::Builder::new()
         .keep_alive(false)
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     tokio::pin!(connection);
-    let mut ended = timeout(CONNECTION_TIMEOUT, &mut connection).await;
+    let mut ended = timeout(CONNECTION_TIMEOUT.min(longest), &mut connection).await;
     if ended.is_err() && streaming.has_begun() {
-        ended = timeout(STREAM_TIMEOUT, connection).await;
+        let rest = longest.saturating_sub(CONNECTION_TIMEOUT);
+        ended = timeout(rest, connection).await;
     }
     match ended {
         Ok(Ok(())) => {}

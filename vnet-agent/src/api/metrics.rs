@@ -45,6 +45,7 @@ impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut families = Families(encoder);
         self.agent(&mut families)?;
+        self.remote(&mut families)?;
         self.tables(&mut families)?;
         self.links(&mut families)?;
         self.books(&mut families)?;
@@ -121,6 +122,22 @@ where
 }
 
 impl Scrape {
+    fn remote(&self, families: &mut Families<'_>) -> Result<(), fmt::Error> {
+        let Some(remote) = &self.status.remote else {
+            return Ok(());
+        };
+        let help = "Whether the API is served over TLS";
+        let is_heard = u64::from(remote.deaf.is_none());
+        families.gauges("api_listening", help, None, [([], is_heard)])?;
+        let help = "Connections of operators and readers";
+        let connections = u64::from(remote.connections);
+        families.gauges("api_connections", help, None, [([], connections)])?;
+        let help = "Connections and requests over TLS that were turned away, by reason";
+        let turned = remote.turned_away.iter();
+        let turned = turned.map(|(why, &count)| ([("reason", why.as_str())], count));
+        families.counters("api_turned_away", help, turned)
+    }
+
     fn agent(&self, families: &mut Families<'_>) -> Result<(), fmt::Error> {
         let status = &self.status;
         let schema = status.schema.to_string();

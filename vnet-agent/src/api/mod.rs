@@ -1,6 +1,7 @@
 //! What can be asked of the agent, and what does it answer?
 //!
-//! Plain values, used by both ends: [`http`] turns requests on the agent's socket into [`Ask`]s
+//! Plain values, used by both ends: [`http`] turns requests on the agent's socket into [`Ask`]s,
+//! and [`remote`] those that come over TLS from elsewhere,
 //! and sends them to the one task that owns all state; `vnetctl` reads the answers. Nothing here
 //! knows how an answer comes about.
 //!
@@ -25,6 +26,7 @@ pub mod pass;
 pub mod place;
 pub mod query;
 pub mod refusal;
+pub mod remote;
 pub mod route;
 pub mod socket;
 pub mod status;
@@ -41,6 +43,7 @@ pub use inventory::{
 pub use overlay::{AgentStatus, Agents, Connection, Invited, NewInvite, OverlayStatus};
 pub use place::Place;
 pub use refusal::{Refusal, RefusalKind};
+pub use remote::RemoteStatus;
 pub use status::{
     DoorStatus, EntriesStatus, LinksSummary, NetworkStatus, Problem, Severity, Status, TableFill,
     UnderlayStatus,
@@ -192,7 +195,7 @@ pub enum Answer {
     Drops(Vec<Drop>),
     /// To [`Ask::Trace`].
     Trace(Box<TraceReport>),
-    /// To [`Ask::Configuration`]; with the links' cookies.
+    /// To [`Ask::Configuration`]; the links' cookies are not shown over HTTP.
     Configuration(Box<Configuration>),
     /// To [`Ask::Agents`].
     Agents(Agents),

@@ -11,18 +11,23 @@ use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::query::{DeleteLinkQuery, DeleteRuleQuery, DropsQuery, FlowsQuery, NoQuery, RulesQuery};
+use super::remote::PORT_DEFAULT;
+use super::remote::rights::{self, Right};
 use super::stream::Event;
 use super::{
     Agents, AppliedTopology, Change, Drop, Flows, Interface, Invited, LinkStatus, ManyRules,
     NewInvite, NewLink, NewRule, NewTopology, Refusal, RolloutStatus, RuleStatus, Stats, Status,
     TopologyPlan, TopologyStatus, TraceReport, TraceRequest, Undo, metrics,
 };
+use crate::identity::Role;
 use crate::model::Configuration;
 
 /// Where the document is.
 pub const PATH: &str = "/v1/openapi.json";
 /// Where Prometheus looks unless told otherwise.
 pub const METRICS: &str = "/metrics";
+/// What the document calls the certificates of operators and readers.
+const CERTIFICATE: &str = "certificate";
 /// Where events are.
 pub const EVENTS: &str = "/v1/events";
 
@@ -183,7 +188,7 @@ pub const OPERATIONS: &[Operation] = &[
     },
     get(
         "/v1/configuration",
-        "What is wanted of this host? With the links' cookies",
+        "What is wanted of this host? Without the links' cookies",
         Answers::Json(schema_of::<Configuration>),
     ),
     get(
@@ -279,8 +284,31 @@ pub fn document() -> Value {
                 Fields may be added under the same /v1; none is renamed or removed there.",
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
         },
+        "servers": [
+            { "url": "http://localhost", "description": "The agent's Unix socket" },
+            {
+                "url": "https://{host}:{port}",
+                "description": "TLS 1.3, where `api` under [agent] says so",
+                "variables": {
+                    "host": {
+                        "default": Role::Agent.server_name(),
+                        "description": "What to ask TLS for: an agent has this name, a proxy \
+                            proxy.vnet.internal",
+                    },
+                    "port": { "default": PORT_DEFAULT.to_string() },
+                },
+            },
+        ],
         "paths": paths,
         "components": {
+            "securitySchemes": {
+                CERTIFICATE: {
+                    "type": "mutualTLS",
+                    "description": "Over TLS: a certificate of the overlay's authority for one of \
+                        the roles that an operation names. The Unix socket's permissions say who \
+                        may use that",
+                },
+            },
             "schemas": generator.take_definitions(true),
             "responses": {
                 "Refused": {
@@ -295,6 +323,7 @@ pub fn document() -> Value {
 fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
     let mut described = json!({
         "summary": operation.summary,
+        "security": security(operation),
         "parameters": parameters(operation, generator),
         "responses": responses(&operation.answers, generator),
     });
@@ -306,6 +335,20 @@ fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
         fields.insert("requestBody".to_owned(), body);
     }
     described
+}
+
+/// Nothing for the socket, or one of these roles over TLS.
+fn security(operation: &Operation) -> Value {
+    let right = operation
+        .method
+        .parse()
+        .map(|method| rights::of(&method, operation.path));
+    let roles: &[Role] = match right {
+        Ok(Right::Ask | Right::Plan) => &[Role::Operator, Role::Reader],
+        Ok(Right::Change) | Err(_) => &[Role::Operator],
+    };
+    let roles: Vec<String> = roles.iter().map(Role::to_string).collect();
+    json!([{}, { CERTIFICATE: roles }])
 }
 
 fn parameters(operation: &Operation, generator: &mut SchemaGenerator) -> Vec<Value> {

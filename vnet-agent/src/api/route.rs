@@ -32,17 +32,20 @@ use super::{
     NewInvite, NewLink, NewRule, NewTopology, RULES_BYTES_MAX, Refusal, Request,
     TOPOLOGY_BYTES_MAX, TraceRequest, Undo,
 };
+use crate::identity::Certificate;
 
 /// For the body of a request.
-const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 /// For the agent's task to answer: shorter than the client's patience, so that it learns why.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Who is at the other end, for the log.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub struct Asker {
     uid: Option<u32>,
     pid: Option<i32>,
+    /// By the certificate, where he is elsewhere.
+    name: Option<Arc<str>>,
 }
 
 impl Asker {
@@ -52,8 +55,17 @@ impl Asker {
             Ok(peer) => Self {
                 uid: Some(peer.uid()),
                 pid: peer.pid(),
+                name: None,
             },
             Err(_) => Self::default(),
+        }
+    }
+
+    /// The holder of a certificate.
+    pub fn named(certificate: &Certificate) -> Self {
+        Self {
+            name: Some(certificate.name.as_str().into()),
+            ..Self::default()
         }
     }
 }
@@ -99,7 +111,7 @@ pub fn router(asks: mpsc::Sender<Request>, events: Teller, pass: PassOn) -> Rout
         .route("/v1/flows", get(list_flows))
         .route("/v1/drops", get(list_drops))
         .route("/v1/trace", post(trace))
-        .route("/v1/configuration", simple(|| Ask::Configuration))
+        .route("/v1/configuration", get(show_configuration))
         .route(EVENTS, get(listen).layer(Extension(events)))
         .route("/v1/agents/{name}", delete(forget_agent))
         .route("/v1/invites", post(invite))
@@ -124,6 +136,16 @@ pub fn metrics_router(asks: mpsc::Sender<Request>) -> Router {
         .with_state(asks)
 }
 
+/// For whoever is to hear nothing but this.
+pub(super) fn refusing(refusal: Refusal) -> Router {
+    Router::new().fallback(async move || Fault::from(refusal))
+}
+
+/// A refusal as a response.
+pub(super) fn fault(status: StatusCode, refusal: Refusal) -> Response {
+    Fault::new(status, refusal).into_response()
+}
+
 type Parameters<T> = Result<Query<T>, QueryRejection>;
 
 async fn add_link(State(asks): Asks, who: Who, body: Body) -> Result<Reply, Fault> {
@@ -140,6 +162,18 @@ async fn delete_link(
     let Path(name) = name.map_err(|error| Refusal::invalid(error.body_text()))?;
     let force = query?.force;
     change(asks, who, Ask::DeleteLink { name, force }).await
+}
+
+/// Nobody needs the links' cookies who does not have them already.
+async fn show_configuration(State(asks): Asks, query: Parameters<NoQuery>) -> Result<Reply, Fault> {
+    query?;
+    let Reply(mut shown) = answer(asks, Ask::Configuration).await?;
+    if let Answer::Configuration(configuration) = &mut shown {
+        for link in &mut configuration.links {
+            link.cookie = None;
+        }
+    }
+    Ok(Reply(shown))
 }
 
 async fn forget_agent(
@@ -382,14 +416,15 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 
 /// Asks for a change, and says so in the log: only here it is known who asked.
 async fn change(asks: mpsc::Sender<Request>, who: Who, ask: Ask) -> Result<Reply, Fault> {
-    let axum::Extension(Asker { uid, pid }) = who;
+    let axum::Extension(Asker { uid, pid, name }) = who;
+    let name = name.as_deref();
     let reply = answer(asks, ask).await;
     match &reply {
         Ok(Reply(Answer::Change(change))) => {
-            tracing::info!(uid, pid, "{}: {}", change.outcome, change.subject);
+            tracing::info!(uid, pid, name, "{}: {}", change.outcome, change.subject);
         }
         Ok(_) => {}
-        Err(fault) => tracing::info!(uid, pid, "a change was refused: {}", fault.refusal),
+        Err(fault) => tracing::info!(uid, pid, name, "a change was refused: {}", fault.refusal),
     }
     reply
 }

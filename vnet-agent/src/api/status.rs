@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vnet_common::addr::NetworkId;
 
-use super::OverlayStatus;
+use super::{OverlayStatus, RemoteStatus};
 use crate::model::counting::Counting;
 use crate::model::door::{Door, DoorChoice};
 
@@ -59,6 +59,9 @@ pub struct Status {
     /// Its place in the overlay; nothing where it stands alone.
     #[serde(default)]
     pub overlay: Option<OverlayStatus>,
+    /// Who asks over the network; nothing where nobody may.
+    #[serde(default)]
+    pub remote: Option<RemoteStatus>,
 }
 
 /// Something an admin should know.

@@ -142,13 +142,12 @@ fn wanted(host: &str, role: Role, life: Life) -> Result<CertificateParams, Ident
     wanted.subject_alt_names = vec![SanType::DnsName(name)];
     wanted.use_authority_key_identifier_extension = true;
     wanted.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    wanted.extended_key_usages = match role {
-        Role::Agent => vec![ExtendedKeyUsagePurpose::ClientAuth],
-        Role::Proxy => vec![
-            ExtendedKeyUsagePurpose::ClientAuth,
-            ExtendedKeyUsagePurpose::ServerAuth,
-        ],
-    };
+    wanted.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    // Hosts are dialled; people are not.
+    if role.is_host() {
+        let server = ExtendedKeyUsagePurpose::ServerAuth;
+        wanted.extended_key_usages.push(server);
+    }
     Ok(wanted)
 }
 
@@ -203,6 +202,22 @@ mod tests {
         assert_eq!(again.says().life, Life::new(NOW, HOUR));
         assert_eq!(again.authority_fingerprint(), authority.fingerprint());
         assert!(!format!("{again:?}").contains("PRIVATE"));
+    }
+
+    #[test]
+    fn each_role_is_told_from_the_others_and_people_are_no_servers() {
+        use x509_parser::prelude::FromDer;
+        let authority = authority();
+        for role in Role::ALL {
+            let bundle = authority.issue("one", role, NOW, HOUR).unwrap();
+            assert_eq!(bundle.says().role, role);
+            let chain = bundle.chain();
+            let parsed = x509_parser::certificate::X509Certificate::from_der(&chain[0]);
+            let (_, parsed) = parsed.unwrap();
+            let purposes = parsed.extended_key_usage().unwrap().unwrap().value;
+            assert!(purposes.client_auth, "{role}");
+            assert_eq!(purposes.server_auth, role.is_host(), "{role}");
+        }
     }
 
     #[test]

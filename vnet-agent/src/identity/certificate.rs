@@ -14,12 +14,12 @@ use x509_parser::prelude::FromDer;
 use super::life::Life;
 use super::{IdentityError, Role, check_host, hex};
 
-/// What a host's certificate says.
+/// What a certificate says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
-    /// The host's name.
+    /// The name of the host, or of whoever it is made for.
     pub name: String,
-    /// What it is in the overlay.
+    /// What its holder is in the overlay.
     pub role: Role,
     /// When it is good.
     pub life: Life,
@@ -63,11 +63,13 @@ fn role(certificate: &X509Certificate<'_>) -> Option<Role> {
         let GeneralName::DNSName(name) = name else {
             return None;
         };
-        [Role::Agent, Role::Proxy]
+        Role::ALL
             .into_iter()
             .find(|role| role.server_name() == *name)
     });
-    roles.next()
+    // Who is two things is neither.
+    let role = roles.next()?;
+    roles.next().is_none().then_some(role)
 }
 
 /// What tells one certificate from every other: the SHA-256 of its bytes.

@@ -1,19 +1,25 @@
-//! Who is who? The overlay's own certificate authority, the certificates of hosts, and the tokens
-//! that hosts join with.
+//! Who is who? The overlay's own certificate authority, the certificates of hosts and of those who
+//! run them, and the tokens that hosts join with.
 //!
 //! Input: texts of files and requests, and the time. Output: certificates, what they say, and why
 //! one is refused. Keys are made here, with the system's randomness; otherwise nothing does I/O:
 //! files are `store::secret`'s affair, connections `overlay::via`'s.
 //!
-//! A certificate says two things about a host: its name (the subject's common name) and its role
+//! A certificate says two things about its holder: the name (the subject's common name) and the role
 //! (the DNS name [`Role::server_name`]). So an agent that asks TLS for the proxy's DNS name is sure,
 //! by the rules that every TLS library knows, to talk to a proxy and not to another agent.
+//!
+//! The same rules keep hosts and people apart. An operator's certificate is good for TLS clients alone
+//! (extended key usage) and has no host's DNS name: nobody who dials takes its holder for an agent or
+//! a proxy. Where it is shown by one who dials, every listener asks for the role: the control channel
+//! and links let in hosts, the API operators and readers.
 
 pub mod authority;
 pub mod bundle;
 pub mod certificate;
 pub mod life;
 pub mod token;
+pub mod trust;
 
 pub use authority::Authority;
 pub use bundle::{Bundle, KeyAndRequest};
@@ -27,7 +33,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::problem::{BadName, check_name};
 
-/// What a host is in the overlay.
+/// What the holder of a certificate is in the overlay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -36,15 +42,29 @@ pub enum Role {
     Agent,
     /// It is dialled.
     Proxy,
+    /// Somebody who may ask any agent's API for anything.
+    Operator,
+    /// Somebody who may ask it questions, and have it plan.
+    Reader,
 }
 
 impl Role {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Agent, Self::Proxy, Self::Operator, Self::Reader];
+
+    /// Whether a host holds it: one that others may dial, and that belongs to the overlay.
+    pub const fn is_host(self) -> bool {
+        matches!(self, Self::Agent | Self::Proxy)
+    }
+
     /// The DNS name in the certificates of this role. `.internal` belongs to nobody on the
     /// Internet, by ICANN's decision of 2024.
     pub const fn server_name(self) -> &'static str {
         match self {
             Self::Agent => "agent.vnet.internal",
             Self::Proxy => "proxy.vnet.internal",
+            Self::Operator => "operator.vnet.internal",
+            Self::Reader => "reader.vnet.internal",
         }
     }
 }
@@ -54,6 +74,8 @@ impl fmt::Display for Role {
         f.write_str(match self {
             Self::Agent => "agent",
             Self::Proxy => "proxy",
+            Self::Operator => "operator",
+            Self::Reader => "reader",
         })
     }
 }

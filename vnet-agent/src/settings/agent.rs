@@ -20,6 +20,8 @@ pub struct AgentSettings {
     pub socket_group: Option<String>,
     /// Where Prometheus may read `/metrics` over TCP, without a key; nobody else is served there.
     pub metrics: Option<SocketAddr>,
+    /// Where the API is served over TLS, to operators and readers of the overlay's authority.
+    pub api: Option<SocketAddr>,
     /// Where the data plane is pinned; on a bpf file system.
     pub pin_directory: PathBuf,
     /// Where the agent keeps what changed at run time.
@@ -47,6 +49,7 @@ impl Default for AgentSettings {
             socket: "/run/vnet/agent.sock".into(),
             socket_group: None,
             metrics: None,
+            api: None,
             pin_directory: "/sys/fs/bpf/vnet".into(),
             state_directory: "/var/lib/vnet".into(),
             slow_path_device: "vnet-slow".to_owned(),
@@ -76,6 +79,7 @@ pub(super) fn read(document: &DeTable<'_>, reader: &mut Reader) -> AgentSettings
         "socket",
         "socket_group",
         "metrics",
+        "api",
         "pin_directory",
         "state_directory",
         "slow_path_device",
@@ -94,7 +98,22 @@ pub(super) fn read(document: &DeTable<'_>, reader: &mut Reader) -> AgentSettings
     let socket_group = reader.read(section, "socket_group", |value| {
         plain_name(text(value, "\"vnet\"")?, "a group's name").map(Some)
     });
-    let metrics = reader.read(section, "metrics", socket_address);
+    let metrics = reader.read(section, "metrics", |value| {
+        socket_address(value, "127.0.0.1:9472", "[::1]:9472")
+    });
+    let has_identity = section.value("identity").is_some() || document.get("control").is_some();
+    let api = reader.read(section, "api", |value| {
+        let address = socket_address(value, "0.0.0.0:6083", "[::]:6083")?;
+        match has_identity {
+            true => Ok(address),
+            false => Err(Wrong {
+                message: "who asks over TLS wants to see a certificate, and this host has none"
+                    .to_owned(),
+                cure: "make one (`vnetctl ca issue`), and name its file: identity under [agent]"
+                    .to_owned(),
+            }),
+        }
+    });
     let count_refused = reader.read(section, "count_refused", truth);
     let probe_mtu = reader.read(section, "probe_mtu", truth);
     let watch_links = reader.read(section, "watch_links", truth);
@@ -110,6 +129,7 @@ pub(super) fn read(document: &DeTable<'_>, reader: &mut Reader) -> AgentSettings
         socket: path(reader, section, "socket", default.socket, SOCKET_BYTES_MAX),
         socket_group: socket_group.or(None),
         metrics: metrics.or(None),
+        api: api.or(None),
         pin_directory: path(
             reader,
             section,
@@ -132,14 +152,17 @@ pub(super) fn read(document: &DeTable<'_>, reader: &mut Reader) -> AgentSettings
     }
 }
 
-fn socket_address(value: &DeValue<'_>) -> Result<Option<SocketAddr>, Wrong> {
-    let text = text(value, "\"127.0.0.1:9472\"")?;
+fn socket_address(
+    value: &DeValue<'_>,
+    ipv4: &str,
+    ipv6: &str,
+) -> Result<Option<SocketAddr>, Wrong> {
+    let text = text(value, &format!("{ipv4:?}"))?;
     match text.parse() {
         Ok(address) => Ok(Some(address)),
         Err(_) => Err(Wrong {
             message: format!("{text:?} is no address with a port"),
-            cure: "write an IP address and a port, such as \"127.0.0.1:9472\" or \"[::1]:9472\""
-                .to_owned(),
+            cure: format!("write an IP address and a port, such as {ipv4:?} or {ipv6:?}"),
         }),
     }
 }

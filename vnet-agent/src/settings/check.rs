@@ -200,6 +200,9 @@ impl fmt::Display for Summary {
         if let Some(address) = agent.metrics {
             writeln!(f, "  metrics    {address}, for whoever can reach it")?;
         }
+        if let Some(address) = agent.api {
+            writeln!(f, "  api        {address}, for operators and readers")?;
+        }
         writeln!(f, "  pins       {}", agent.pin_directory.display())?;
         writeln!(f, "  state      {}", agent.state_directory.display())?;
         writeln!(f, "  slow path  {}", agent.slow_path_device)?;

@@ -83,7 +83,8 @@ pub(super) fn read(document: &DeTable<'_>, reader: &mut Reader) -> Option<Contro
             not_for(reader, section, &of_proxy, "the proxy");
             let example = "\"10.0.0.1:6082\"";
             let proxy = reader.read_required(section, "proxy", example, |value| {
-                dialled(text(value, example)?)
+                let text = text(value, example)?;
+                dialled(text, PORT_DEFAULT).ok_or_else(|| undialled(text))
             });
             ControlRole::Agent { proxy: proxy? }
         }
@@ -149,32 +150,32 @@ fn names(value: &DeValue<'_>) -> Result<BTreeSet<String>, Wrong> {
     names.collect()
 }
 
-/// An address or a name to dial, with the port that is meant where it says none.
-fn dialled(text: &str) -> Result<String, Wrong> {
-    let wrong = || Wrong {
+fn undialled(text: &str) -> Wrong {
+    Wrong {
         message: format!("{text:?} is no address to dial"),
         cure: "write \"10.0.0.1:6082\", \"[fd00::1]:6082\" or \"proxy.example.org:6082\""
             .to_owned(),
-    };
+    }
+}
+
+/// An address or a name to dial, with this port where it says none; nothing where it is neither.
+pub fn dialled(text: &str, default: u16) -> Option<String> {
     if let Ok(address) = text.parse::<std::net::IpAddr>() {
-        return Ok(SocketAddr::from((address, PORT_DEFAULT)).to_string());
+        return Some(SocketAddr::from((address, default)).to_string());
     }
     if text
         .parse::<SocketAddr>()
         .is_ok_and(|address| address.port() != 0)
     {
-        return Ok(text.to_owned());
+        return Some(text.to_owned());
     }
     let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) => (host, port.parse().map_err(|_| wrong())?),
-        None => (text, PORT_DEFAULT),
+        Some((host, port)) => (host, port.parse().ok()?),
+        None => (text, default),
     };
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
     let is_name = !host.is_empty() && host.len() <= 253 && host.chars().all(plain);
-    match is_name && port != 0 {
-        true => Ok(format!("{host}:{port}")),
-        false => Err(wrong()),
-    }
+    (is_name && port != 0).then(|| format!("{host}:{port}"))
 }
 
 #[cfg(test)]
@@ -191,7 +192,7 @@ mod tests {
             ("proxy.example.org", "proxy.example.org:6082"),
             ("proxy:7", "proxy:7"),
         ] {
-            assert_eq!(dialled(text).ok().as_deref(), Some(expected));
+            assert_eq!(dialled(text, PORT_DEFAULT).as_deref(), Some(expected));
         }
         for text in [
             "",
@@ -203,7 +204,7 @@ mod tests {
             "[fd00::1]",
             "-:0",
         ] {
-            assert!(dialled(text).is_err(), "{text:?}");
+            assert_eq!(dialled(text, PORT_DEFAULT), None, "{text:?}");
         }
     }
 }

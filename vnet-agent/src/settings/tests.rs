@@ -55,6 +55,7 @@ name = "host-one"
 socket = "/run/vnet/other.sock"
 socket_group = "vnet"
 metrics = "[::1]:9472"
+api = "10.0.0.1:6083"
 pin_directory = "/sys/fs/bpf/other"
 state_directory = "/var/lib/other"
 slow_path_device = "other-slow"
@@ -144,6 +145,7 @@ fn a_file_that_says_everything_is_understood() {
         socket: "/run/vnet/other.sock".into(),
         socket_group: Some("vnet".into()),
         metrics: Some("[::1]:9472".parse().unwrap()),
+        api: Some("10.0.0.1:6083".parse().unwrap()),
         pin_directory: "/sys/fs/bpf/other".into(),
         state_directory: "/var/lib/other".into(),
         slow_path_device: "other-slow".into(),
@@ -292,6 +294,7 @@ fn a_right_file_is_summed_up_with_its_effective_values() {
   agent      host-one
   socket     /run/vnet/other.sock (group vnet)
   metrics    [::1]:9472, for whoever can reach it
+  api        10.0.0.1:6083, for operators and readers
   pins       /sys/fs/bpf/other
   state      /var/lib/other
   slow path  other-slow

@@ -12,15 +12,16 @@ use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use vnet_agent::api::pass::PassOn;
+use vnet_agent::api::route::router;
 use vnet_agent::api::socket::listen_on;
 use vnet_agent::api::stream::{Event, Teller};
 use vnet_agent::api::{
     ASKS_WAITING_MAX, AgentStats, AgentStatus, Agents, Answer, AppliedTopology, Ask, Change,
     ChangeOutcome, Connection, EntriesStatus, Flow, Flows, HostRun, Interface, InterfaceState,
     Invited, KernelRun, LedgerValues, LinkRung, LinkState, LinkStatus, LinksSummary, Place,
-    Problem, Refusal, Request, RolloutStage, RolloutState, RolloutStatus, RuleStatus, Severity,
-    SideStats, Stats, Status, TopologyPlan, TopologyStatus, TraceReport, TraceRequest, Verdict,
-    http,
+    Problem, Refusal, RemoteStatus, Request, RolloutStage, RolloutState, RolloutStatus, RuleStatus,
+    Severity, SideStats, Stats, Status, TopologyPlan, TopologyStatus, TraceReport, TraceRequest,
+    Verdict, http,
 };
 use vnet_agent::model::configuration::{Limits, Underlay, UnderlayMatch};
 use vnet_agent::model::counting::Counting;
@@ -41,6 +42,7 @@ pub struct FakeAgent {
     directory: TempDir,
     events: Teller,
     asked: Arc<Mutex<Vec<Ask>>>,
+    asks: mpsc::Sender<Request>,
     stop: oneshot::Sender<()>,
     server: JoinHandle<()>,
 }
@@ -81,6 +83,7 @@ impl FakeAgent {
         let (stop, stopped) = oneshot::channel();
         let events = Teller::default();
         let told = events.clone();
+        let asks = sender.clone();
         let server = tokio::spawn(async move {
             http::serve(listener, sender, told, PassOn::default(), async {
                 let _ = stopped.await;
@@ -92,6 +95,7 @@ impl FakeAgent {
             directory,
             events,
             asked,
+            asks,
             stop,
             server,
         }
@@ -100,6 +104,11 @@ impl FakeAgent {
     /// Where it listens.
     pub fn socket(&self) -> PathBuf {
         self.directory.path().join("agent.sock")
+    }
+
+    /// Its paths, for another listener.
+    pub fn router(&self) -> axum::Router {
+        router(self.asks.clone(), self.events.clone(), PassOn::default())
     }
 
     /// Tells those who listen.
@@ -352,6 +361,12 @@ fn status(healthy: bool) -> Status {
         last_change_unix_ms: None,
         configuration_source: "/etc/vnet/agent.toml".into(),
         overlay: None,
+        remote: Some(RemoteStatus {
+            address: "0.0.0.0:6083".into(),
+            deaf: None,
+            connections: 2,
+            turned_away: [("no certificate".to_owned(), 3)].into(),
+        }),
     }
 }
 

@@ -10,6 +10,7 @@ mod events;
 mod fake_agent;
 mod metrics;
 mod openapi;
+mod remote;
 mod requests;
 mod topology;
 mod vnetctl;

@@ -73,6 +73,10 @@ async fn prometheus_reads_what_the_books_say() {
         assert_eq!(at("dropped_packets", &more), packets as f64);
     }
     assert_eq!(series["vnet_healthy{}"], 0.0);
+    assert_eq!(series["vnet_api_listening{}"], 1.0);
+    assert_eq!(series["vnet_api_connections{}"], 2.0);
+    let turned = "vnet_api_turned_away_total{reason=\"no certificate\"}";
+    assert_eq!(series[turned], 3.0);
     assert_eq!(series["vnet_link_up{link=\"to-two\"}"], 1.0);
     assert!(series["vnet_table_capacity{table=\"flows\"}"] > 0.0);
     let outcomes: f64 = series

@@ -186,6 +186,7 @@ async fn every_answer_reads_back_as_the_value_it_was() {
     let configuration: Configuration =
         serde_json::from_str(&body(&agent, "/v1/configuration").await).unwrap();
     assert_eq!(configuration.networks[0].name, "blue");
+    assert_eq!(configuration.links[0].cookie, None, "it is a secret");
     let trace = agent
         .request("POST", "/v1/trace", r#"{"frame": "00"}"#)
         .await;

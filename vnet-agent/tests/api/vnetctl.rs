@@ -1,6 +1,7 @@
 //! Does the real `vnetctl` ask what it was told to, print what it was answered, and exit as it
 //! should?
 
+mod elsewhere;
 mod many_rules;
 mod without_an_agent;
 
@@ -37,6 +38,8 @@ fn command(socket: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vnetctl"));
     command
         .env_remove("VNET_SOCKET")
+        .env_remove("VNET_AT")
+        .env_remove("VNET_CREDENTIALS")
         .arg("--socket")
         .arg(socket);
     command

@@ -6,10 +6,11 @@ use clap::{Parser, Subcommand};
 use vnet_agent::api::SOCKET_DEFAULT;
 
 use crate::late::Late;
+use crate::remote::Address;
 use crate::screen::Format;
 use crate::{agents, ca, completions, drops, flows, interface, join, link, rule, topology, trace};
 
-/// Asks the vnet agent of this host, and changes its links and rules.
+/// Asks the vnet agent of this host, or of another, and changes its links and rules.
 #[derive(Parser)]
 #[command(
     name = "vnetctl",
@@ -38,6 +39,27 @@ pub struct Arguments {
         default_value = SOCKET_DEFAULT
     )]
     pub socket: PathBuf,
+
+    /// The agent of another host, over TLS, instead of the socket: [NAME@]HOST[:PORT]. With NAME it
+    /// must be the host of that name in the overlay.
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        value_name = "ADDRESS",
+        env = "VNET_AT"
+    )]
+    pub at: Option<Address>,
+
+    /// Who asks the agent of another host: the file that `vnetctl ca issue --role operator` wrote.
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        value_name = "FILE",
+        env = "VNET_CREDENTIALS"
+    )]
+    pub credentials: Option<PathBuf>,
 
     /// How answers are printed.
     #[arg(
@@ -129,6 +151,8 @@ mod tests {
                 socket,
                 output,
                 verb: Verb::Status,
+                at: None,
+                credentials: None,
             }) = parse(line)
             else {
                 panic!("{line}");
@@ -143,6 +167,8 @@ mod tests {
             ("", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
             ("frobnicate", ErrorKind::InvalidSubcommand),
             ("-o yaml status", ErrorKind::InvalidValue),
+            ("--at a/b status", ErrorKind::ValueValidation),
+            ("status --at hub@", ErrorKind::ValueValidation),
             ("flows --sort size", ErrorKind::InvalidValue),
             ("flows --limit -1", ErrorKind::UnknownArgument),
             ("flows --limit 100001", ErrorKind::ValueValidation),
@@ -256,6 +282,10 @@ mod tests {
             "ca invite two --expires 1h --address 10.0.0.9:6082",
             "ca init /etc/vnet/ca --valid 3650d",
             "ca issue two --ca /etc/vnet/ca --role agent --valid 12h --out two.pem",
+            "ca issue alice --role operator",
+            "ca issue bob --role reader",
+            "--at hub@10.0.0.1:6083 --credentials alice.pem status",
+            "topology apply f --at hub.example.org --credentials alice.pem",
             "topology check lan.vnet -o json",
             "topology format - --canonical",
             "topology draw lan.vnet --as dot",

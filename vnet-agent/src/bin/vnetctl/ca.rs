@@ -1,4 +1,4 @@
-//! The overlay's certificate authority: made once, signs hosts.
+//! The overlay's certificate authority: made once, signs hosts, and people who ask them from elsewhere.
 //!
 //! `init` and `issue` work on files and ask no agent; `invite` asks the proxy.
 
@@ -32,20 +32,21 @@ pub enum Verb {
         #[arg(long, value_parser = parse_length, value_name = "TIME")]
         valid: Option<Duration>,
     },
-    /// Make a key and a certificate for a host, in one file: what its settings call `identity`.
+    /// Make a key and a certificate in one file: for a host, what its settings call `identity`; for
+    /// people, what `vnetctl --credentials` takes.
     Issue {
-        /// The host's name in the overlay.
+        /// The host's name in the overlay, or who somebody is.
         host: String,
         /// The authority's directory.
         #[arg(long, default_value = ".", value_name = "DIRECTORY")]
         ca: PathBuf,
-        /// What the host will be.
+        /// What the host will be, or what somebody may.
         #[arg(long, value_enum, default_value_t)]
         role: RoleArgument,
-        /// How long the certificate is good: 90d, 12h, …; it is renewed after two thirds of that.
+        /// How long the certificate is good: 90d, 12h, …; a host's is renewed after two thirds of that.
         #[arg(long, value_parser = parse_length, value_name = "TIME")]
         valid: Option<Duration>,
-        /// Where to put it; HOST.pem otherwise.
+        /// Where to put it; NAME.pem otherwise.
         #[arg(long, value_name = "PATH")]
         out: Option<PathBuf>,
     },
@@ -63,7 +64,7 @@ pub enum Verb {
     },
 }
 
-/// What a host is in the overlay.
+/// What the holder of a certificate is in the overlay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum RoleArgument {
     /// Dials the proxy.
@@ -71,6 +72,10 @@ pub enum RoleArgument {
     Agent,
     /// Is dialled.
     Proxy,
+    /// Somebody who may ask any agent for anything, over TLS.
+    Operator,
+    /// Somebody who may ask questions, and for plans.
+    Reader,
 }
 
 impl From<RoleArgument> for Role {
@@ -78,6 +83,8 @@ impl From<RoleArgument> for Role {
         match role {
             RoleArgument::Agent => Self::Agent,
             RoleArgument::Proxy => Self::Proxy,
+            RoleArgument::Operator => Self::Operator,
+            RoleArgument::Reader => Self::Reader,
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Input: a path of the API and perhaps a value. Output: the agent's answer as it came, or an
 //! error that names the cause and the cure.
 
+use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
@@ -17,9 +18,12 @@ use hyper_util::rt::TokioIo;
 use nix::unistd::{Gid, Group, Uid, User, geteuid};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 use vnet_agent::api::Refusal;
+
+use crate::remote::{Remote, RemoteError};
 
 /// For a request as a whole.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,9 +32,34 @@ const ANSWER_BYTES_MAX: usize = 512 << 20;
 /// The longest line of a stream.
 const LINE_BYTES_MAX: usize = 64 << 10;
 
-/// The agent, by its socket.
+/// How long a broken conversation is asked why.
+const REASON_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Where the agent is.
+pub enum Place {
+    /// On this host: its socket.
+    Here(PathBuf),
+    /// On another.
+    Elsewhere(Remote),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Here(socket) => write!(f, "on {}", socket.display()),
+            Self::Elsewhere(remote) => write!(f, "at {}", remote.at),
+        }
+    }
+}
+
+/// What a conversation goes over.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// The agent, by its socket or by its address.
 pub struct Client {
-    socket: PathBuf,
+    place: Place,
 }
 
 /// An answer of the agent: JSON, as it came.
@@ -52,9 +81,9 @@ impl Answer {
 }
 
 impl Client {
-    /// A client of the agent that listens on this socket. Nothing is connected yet.
-    pub const fn new(socket: PathBuf) -> Self {
-        Self { socket }
+    /// A client of the agent that is there. Nothing is connected yet.
+    pub const fn new(place: Place) -> Self {
+        Self { place }
     }
 
     /// Asks.
@@ -99,9 +128,7 @@ impl Client {
     ) -> Result<Answer, ClientError> {
         match timeout(TIMEOUT, self.exchange(method, path, body)).await {
             Ok(answer) => answer,
-            Err(_) => Err(ClientError::Silent {
-                socket: self.socket.clone(),
-            }),
+            Err(_) => Err(self.silent()),
         }
     }
 
@@ -116,9 +143,7 @@ impl Client {
         mut each: impl FnMut(&str) -> bool,
     ) -> Result<(), ClientError> {
         let sent = timeout(TIMEOUT, self.send(Method::GET, path, Bytes::new())).await;
-        let response = sent.map_err(|_| ClientError::Silent {
-            socket: self.socket.clone(),
-        })??;
+        let response = sent.map_err(|_| self.silent())??;
         if !response.status().is_success() {
             return self.receive(response).await.map(drop);
         }
@@ -164,18 +189,45 @@ impl Client {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body))
             .map_err(|error| self.broken(&error))?;
-        let stream = UnixStream::connect(&self.socket)
-            .await
-            .map_err(|error| ClientError::connecting(&self.socket, error))?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        let (mut sender, connection) = http1::handshake(TokioIo::new(self.connect().await?))
             .await
             .map_err(|error| self.broken(&error))?;
-        // It ends with the runtime at the latest; what goes wrong there fails the request too.
-        let _connection = tokio::spawn(connection);
-        sender
-            .send_request(request)
-            .await
-            .map_err(|error| self.broken(&error))
+        // It ends with the runtime at the latest.
+        let connection = tokio::spawn(connection);
+        match sender.send_request(request).await {
+            Ok(response) => Ok(response),
+            Err(error) => {
+                // Who was refused learns why from the connection, or from the request.
+                let ended = timeout(REASON_TIMEOUT, connection).await;
+                Err(match ended {
+                    Ok(Ok(Err(why))) if self.cause(&why).is_some() => self.broken(&why),
+                    _ => self.broken(&error),
+                })
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<Box<dyn Stream>, ClientError> {
+        match &self.place {
+            Place::Here(socket) => match UnixStream::connect(socket).await {
+                Ok(stream) => Ok(Box::new(stream)),
+                Err(error) => Err(ClientError::connecting(socket, error)),
+            },
+            Place::Elsewhere(remote) => Ok(Box::new(remote.connect().await?)),
+        }
+    }
+
+    fn cause(&self, error: &(dyn std::error::Error + 'static)) -> Option<RemoteError> {
+        match &self.place {
+            Place::Here(_) => None,
+            Place::Elsewhere(remote) => remote.cause(error),
+        }
+    }
+
+    fn silent(&self) -> ClientError {
+        ClientError::Silent {
+            place: self.place.to_string(),
+        }
     }
 
     async fn receive(&self, response: Response<Incoming>) -> Result<Answer, ClientError> {
@@ -195,9 +247,12 @@ impl Client {
     }
 
     fn broken(&self, error: &(dyn std::error::Error + 'static)) -> ClientError {
-        ClientError::Broken {
-            socket: self.socket.clone(),
-            error: error.to_string(),
+        match self.cause(error) {
+            Some(cause) => cause.into(),
+            None => ClientError::Broken {
+                place: self.place.to_string(),
+                error: error.to_string(),
+            },
         }
     }
 }
@@ -242,19 +297,22 @@ pub enum ClientError {
         error: io::Error,
     },
     /// No answer came in time.
-    #[error("the agent on {} did not answer within {} s", .socket.display(), TIMEOUT.as_secs())]
+    #[error("the agent {place} did not answer within {} s", TIMEOUT.as_secs())]
     Silent {
-        /// Which socket.
-        socket: PathBuf,
+        /// Where it is.
+        place: String,
     },
     /// The conversation broke off.
-    #[error("the conversation with the agent on {} broke off: {error}", .socket.display())]
+    #[error("the conversation with the agent {place} broke off: {error}")]
     Broken {
-        /// Which socket.
-        socket: PathBuf,
+        /// Where it is.
+        place: String,
         /// How.
         error: String,
     },
+    /// The agent that is elsewhere cannot be reached.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
     /// What came is no answer of ours.
     #[error("not an answer of this version's agent: {0}")]
     Strange(String),
@@ -316,6 +374,7 @@ impl ClientError {
                 }
                 None => "use sudo, or ask for access to its directory".into(),
             },
+            Self::Remote(error) => error.cure(),
             Self::Unreachable { .. } => return None,
             Self::Crowded { .. } | Self::Silent { .. } => {
                 "it is busy or stuck; see its log: journalctl -u vnet-agent".into()

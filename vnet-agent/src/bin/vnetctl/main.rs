@@ -1,6 +1,6 @@
 //! What does an admin ask of the agent, and how does the answer read?
 //!
-//! Input: the command line. Output: one request to the agent's socket (one a frame for `trace`),
+//! Input: the command line. Output: one request to the agent, by its socket or over TLS (one a frame for `trace`),
 //! its answer as a table or as the agent's own JSON on standard output, diagnostics on standard
 //! error. Exit status: 0 done, 1 failed, 2 wrong usage, 3 the agent is degraded (`status`).
 
@@ -18,6 +18,7 @@ mod late;
 mod link;
 mod number;
 mod pcap;
+mod remote;
 mod rule;
 mod rungs;
 mod screen;
@@ -35,8 +36,9 @@ use anyhow::Context;
 use clap::Parser;
 
 use args::{Arguments, Verb};
-use client::{Client, ClientError};
+use client::{Client, ClientError, Place};
 use late::Late;
+use remote::Remote;
 use screen::Screen;
 
 fn main() -> ExitCode {
@@ -53,7 +55,13 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let screen = Screen::new(arguments.output);
-    let client = Client::new(arguments.socket);
+    let client = Client::new(match arguments.at {
+        Some(at) => Place::Elsewhere(Remote {
+            at,
+            credentials: arguments.credentials,
+        }),
+        None => Place::Here(arguments.socket),
+    });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

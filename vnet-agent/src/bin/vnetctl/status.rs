@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use vnet_agent::api::{
-    DoorStatus, OverlayStatus, Problem, Severity, Status, TableFill, UnderlayStatus,
+    DoorStatus, OverlayStatus, Problem, RemoteStatus, Severity, Status, TableFill, UnderlayStatus,
 };
 use vnet_agent::model::counting::Counting;
 
@@ -122,10 +122,37 @@ fn lines(status: &Status, now_unix_ms: Option<u64>) -> Vec<(&'static str, String
     if let Some(overlay) = &status.overlay {
         lines.insert(2, ("overlay", self::overlay(overlay, now_unix_ms)));
     }
+    if let Some(remote) = &status.remote {
+        lines.push(("api", self::remote(remote)));
+    }
     if let Some(memory) = status.memory_rss_bytes {
         lines.push(("memory", bytes(memory)));
     }
     lines
+}
+
+fn remote(remote: &RemoteStatus) -> String {
+    let RemoteStatus {
+        address,
+        deaf,
+        connections,
+        turned_away,
+    } = remote;
+    let turned: Vec<String> = turned_away
+        .iter()
+        .map(|(why, &count)| format!("{}: {why}", exact(count)))
+        .collect();
+    let turned = match turned.is_empty() {
+        true => String::new(),
+        false => format!("; turned away {}", turned.join(", ")),
+    };
+    match deaf {
+        Some(_) => format!("{address} over TLS: not heard{turned}"),
+        None => format!(
+            "{address} over TLS, {}{turned}",
+            counted(u64::from(*connections), "connection")
+        ),
+    }
 }
 
 fn overlay(overlay: &OverlayStatus, now_unix_ms: Option<u64>) -> String {
@@ -353,6 +380,7 @@ mod tests {
             last_change_unix_ms: Some(1_000_000),
             configuration_source: "/etc/vnet/agent.toml".into(),
             overlay: None,
+            remote: None,
         }
     }
 
@@ -378,6 +406,30 @@ eth0        tc: the settings say so
 tap-blue-1  tc, joins frames: its guest has agreed on offloads
 ";
         assert_eq!(render(&status(), Some(1_300_000), Some(80)), expected);
+    }
+
+    #[test]
+    fn who_asks_from_elsewhere_has_a_line() {
+        let mut status = status();
+        let mut remote = RemoteStatus {
+            address: "0.0.0.0:6083".into(),
+            deaf: None,
+            connections: 1,
+            turned_away: [("no certificate".to_owned(), 1200)].into(),
+        };
+        status.remote = Some(remote.clone());
+        let text = render(&status, None, None);
+        let expected =
+            "  api       0.0.0.0:6083 over TLS, 1 connection; turned away 1,200: no certificate\n";
+        assert!(text.contains(expected), "{text}");
+        remote.deaf = Some("taken".into());
+        remote.turned_away.clear();
+        status.remote = Some(remote);
+        let text = render(&status, None, None);
+        assert!(
+            text.contains("0.0.0.0:6083 over TLS: not heard\n"),
+            "{text}"
+        );
     }
 
     #[test]

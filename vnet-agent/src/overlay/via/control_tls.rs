@@ -10,33 +10,24 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature};
+use rustls::crypto::{ring, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::{Acceptor, WebPkiClientVerifier};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig,
-    SignatureScheme, version,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, ServerConfig, SignatureScheme,
+    version,
 };
 use tokio::net::TcpStream;
 use tokio_rustls::{LazyConfigAcceptor, TlsConnector, client, server};
 
 use super::super::refusal::Turned;
+use crate::identity::trust::{provider, roots};
 use crate::identity::{Bundle, Certificate, CertificateFingerprint, Role};
 
 /// What an agent says that it wants.
 const CONTROL: &[u8] = b"vnet-control";
 /// What a host says that has a token.
 const JOIN: &[u8] = b"vnet-join";
-
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(ring::default_provider())
-}
-
-fn roots(authority: &CertificateDer<'static>) -> Result<Arc<RootCertStore>, Error> {
-    let mut roots = RootCertStore::empty();
-    roots.add(authority.clone())?;
-    Ok(Arc::new(roots))
-}
 
 /// How an agent shows who it is.
 #[derive(Clone, Debug)]
@@ -150,7 +141,7 @@ impl ProxyTls {
         stream.set_nodelay(true).map_err(|_| Turned::NoTls)?;
         let hello = LazyConfigAcceptor::new(Acceptor::default(), stream)
             .await
-            .map_err(|error| turned(&error))?;
+            .map_err(|error| Turned::at_handshake(&error))?;
         let is_stranger = hello
             .client_hello()
             .alpn()
@@ -162,7 +153,7 @@ impl ProxyTls {
         let stream = hello
             .into_stream(Arc::clone(config))
             .await
-            .map_err(|error| turned(&error))?;
+            .map_err(|error| Turned::at_handshake(&error))?;
         if is_stranger {
             return Ok(Came::Stranger(Box::new(stream)));
         }
@@ -172,29 +163,8 @@ impl ProxyTls {
         let certificate = Certificate::read(shown).map_err(|_| Turned::BadCertificate)?;
         match certificate.role {
             Role::Agent => Ok(Came::Member(Box::new(stream), certificate)),
-            Role::Proxy => Err(Turned::WrongRole),
+            Role::Proxy | Role::Operator | Role::Reader => Err(Turned::WrongRole),
         }
-    }
-}
-
-/// The error of TLS in an error of a stream.
-pub fn tls_error(error: &io::Error) -> Option<&Error> {
-    error.get_ref()?.downcast_ref()
-}
-
-fn turned(error: &io::Error) -> Turned {
-    use CertificateError as Bad;
-    match tls_error(error) {
-        Some(Error::NoCertificatesPresented) => Turned::NoCertificate,
-        Some(Error::InvalidCertificate(bad)) => match bad {
-            Bad::Expired | Bad::ExpiredContext { .. } => Turned::Expired,
-            Bad::NotValidYet | Bad::NotValidYetContext { .. } => Turned::NotYetValid,
-            // A certificate that says it is of our authority, and is not signed by it.
-            Bad::UnknownIssuer | Bad::BadSignature => Turned::UnknownAuthority,
-            _ => Turned::BadCertificate,
-        },
-        Some(Error::AlertReceived(_)) => Turned::Distrust,
-        _ => Turned::NoTls,
     }
 }
 

@@ -13,9 +13,10 @@ use tokio_rustls::client::TlsStream;
 use tracing::{debug, info, warn};
 
 use super::super::message::{BYTES_MAX, Hello, Introduction, Missing, Reply, ToAgent};
+use super::super::refusal::tls_error;
 use super::super::session::{AgentDeed, AgentEnd, AgentEvent, Parting};
 use super::call::{CALLS_MAX, Incoming, Outgoing, Pending};
-use super::control_tls::{AgentTls, tls_error};
+use super::control_tls::AgentTls;
 use super::line::{Heard, Line, LineError};
 use crate::model::part::Part;
 

@@ -1,8 +1,8 @@
 //! A connection over TLS 1.3, with a certificate of the overlay's authority at either end.
 //!
 //! Any host of the overlay may be there: which of them it is for a link, the cookie proves inside. So
-//! certificates are checked for their authority, their time and that a host of ours may show them, and
-//! not for a name. Sessions are never resumed: every connection shows its certificate.
+//! certificates are checked for their authority, their time and that they are a host's, and not for a
+//! name. Sessions are never resumed: every connection shows its certificate.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::connection::{Ended, Stream};
-use crate::identity::{Bundle, CertificateFingerprint, Role};
+use crate::identity::{Bundle, Certificate, CertificateFingerprint, Role};
 
 /// What TLS begins with: the type of a handshake record.
 pub const FIRST_BYTE: u8 = 0x16;
@@ -94,7 +94,10 @@ impl Certificates {
         let name = name.map_err(|error| Ended::Tls(error.to_string()))?;
         let connector = TlsConnector::from(Arc::clone(&self.client));
         match connector.connect(name, stream).await {
-            Ok(stream) => Ok(Box::new(stream)),
+            Ok(stream) => {
+                check_host(stream.get_ref().1.peer_certificates())?;
+                Ok(Box::new(stream))
+            }
             Err(error) => Err(Ended::Tls(error.to_string())),
         }
     }
@@ -107,9 +110,22 @@ impl Certificates {
     pub(super) async fn accept(&self, stream: TcpStream) -> Result<Box<dyn Stream>, Ended> {
         let acceptor = TlsAcceptor::from(Arc::clone(&self.server));
         match acceptor.accept(stream).await {
-            Ok(stream) => Ok(Box::new(stream)),
+            Ok(stream) => {
+                check_host(stream.get_ref().1.peer_certificates())?;
+                Ok(Box::new(stream))
+            }
             Err(error) => Err(Ended::Tls(error.to_string())),
         }
+    }
+}
+
+/// That a host is at the other end: the authority vouches for people too.
+fn check_host(shown: Option<&[CertificateDer<'_>]>) -> Result<(), Ended> {
+    let shown = shown.and_then(<[_]>::first);
+    let says = shown.and_then(|shown| Certificate::read(shown).ok());
+    match says {
+        Some(says) if says.role.is_host() => Ok(()),
+        _ => Err(Ended::Tls("the certificate is not a host's".to_owned())),
     }
 }
 

@@ -1,0 +1,23 @@
+//! Whom does TLS believe? One authority, by the cryptography of one provider.
+
+use std::sync::Arc;
+
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::CertificateDer;
+use rustls::{Error, RootCertStore};
+
+/// What does the arithmetic.
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
+
+/// This authority and no other.
+///
+/// # Errors
+///
+/// It is no certificate of an authority.
+pub fn roots(authority: &CertificateDer<'static>) -> Result<Arc<RootCertStore>, Error> {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.clone())?;
+    Ok(Arc::new(roots))
+}
