@@ -2,7 +2,8 @@
 //! reason has its count.
 
 use std::collections::BTreeMap;
-use std::{fmt, io};
+use std::fmt;
+use std::io::Error as StreamError;
 
 use rustls::{CertificateError, Error};
 use serde::{Deserialize, Serialize};
@@ -43,7 +44,7 @@ pub enum Turned {
 
 impl Turned {
     /// Why TLS has not come about.
-    pub fn at_handshake(error: &io::Error) -> Self {
+    pub fn at_handshake(error: &StreamError) -> Self {
         use CertificateError as Bad;
         match tls_error(error) {
             Some(Error::NoCertificatesPresented) => Self::NoCertificate,
@@ -61,7 +62,7 @@ impl Turned {
 }
 
 /// The error of TLS in an error of a stream.
-pub fn tls_error(error: &io::Error) -> Option<&Error> {
+pub fn tls_error(error: &StreamError) -> Option<&Error> {
     error.get_ref()?.downcast_ref()
 }
 

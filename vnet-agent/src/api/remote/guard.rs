@@ -104,22 +104,22 @@ impl Guard {
         }
     }
 
-    /// A place for a stream, where it asks for one.
-    fn place(&self, request: &Request) -> Result<(), Response> {
+    /// Takes a place for a stream, where it asks for one; answers that there is none.
+    fn crowded(&self, request: &Request) -> Option<Response> {
         if request.uri().path() != EVENTS {
-            return Ok(());
+            return None;
         }
         match Arc::clone(&self.door.streams).try_acquire_owned() {
             Ok(place) => {
                 *locked(&self.stream) = Some(place);
-                Ok(())
+                None
             }
             Err(_) => {
                 self.door.turn(Turned::TooMany, self.from);
                 let message = format!("{STREAMS_MAX} listen from elsewhere already");
                 let cure = "end one of them (`vnetctl watch`), or listen on the host itself";
                 let refusal = Refusal::unavailable(message).cure(cure);
-                Err(fault(StatusCode::SERVICE_UNAVAILABLE, refusal))
+                Some(fault(StatusCode::SERVICE_UNAVAILABLE, refusal))
             }
         }
     }
@@ -128,12 +128,11 @@ impl Guard {
 /// Lets a request through, or not.
 pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let passed = match guard.pass(request).await {
-        Ok(request) => guard.place(&request).map(|()| request),
-        Err(refused) => Err(refused),
-    };
-    let response = match passed {
-        Ok(request) => next.run(request).await,
+    let response = match guard.pass(request).await {
+        Ok(request) => match guard.crowded(&request) {
+            None => next.run(request).await,
+            Some(crowded) => crowded,
+        },
         Err(refused) => refused,
     };
     if rights::of(&method, &path) != Right::Ask {

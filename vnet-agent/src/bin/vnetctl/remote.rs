@@ -133,13 +133,13 @@ impl Remote {
 
     fn refused(&self, bundle: &Bundle, error: TlsError) -> RemoteError {
         let path = self.credentials.clone().unwrap_or_default();
-        RemoteError::Tls {
+        RemoteError::Tls(Box::new(Disbelief {
             at: self.at.clone(),
             path,
             name: bundle.says().name.clone(),
             authority: bundle.authority_fingerprint().to_string(),
             error,
-        }
+        }))
     }
 }
 
@@ -211,31 +211,58 @@ pub enum RemoteError {
         found: String,
     },
     /// One end does not believe the other.
-    #[error("{}", tls_words(at, name, error))]
-    Tls {
-        /// Where.
-        at: Address,
-        /// The file that was shown.
-        path: PathBuf,
-        /// Whose it is.
-        name: String,
-        /// Who vouches for it.
-        authority: String,
-        /// What TLS says.
-        error: TlsError,
-    },
+    #[error("{}", .0.words())]
+    Tls(Box<Disbelief>),
 }
 
-fn tls_words(at: &Address, name: &str, error: &TlsError) -> String {
-    let at = &at.dialled;
-    match meaning(error) {
-        Meaning::ForeignHost => format!("the certificate at {at} is of another authority"),
-        Meaning::NoHost => format!("the certificate at {at} is not a host's"),
-        Meaning::HostOver => format!("the certificate at {at} is over, or not good yet"),
-        Meaning::Foreign => format!("the agent at {at} believes another authority"),
-        Meaning::Over => format!("the agent at {at} says that the certificate of {name} is over"),
-        Meaning::NotApi => format!("what listens at {at} is not the API"),
-        Meaning::Other => format!("TLS with {at}: {error}"),
+/// That one end does not believe the other.
+#[derive(Debug)]
+pub struct Disbelief {
+    at: Address,
+    /// The file that was shown.
+    path: PathBuf,
+    /// Whose it is.
+    name: String,
+    /// Who vouches for it.
+    authority: String,
+    /// What TLS says.
+    error: TlsError,
+}
+
+impl Disbelief {
+    fn words(&self) -> String {
+        let Self { name, error, .. } = self;
+        let at = &self.at.dialled;
+        match meaning(error) {
+            Meaning::ForeignHost => format!("the certificate at {at} is of another authority"),
+            Meaning::NoHost => format!("the certificate at {at} is not a host's"),
+            Meaning::HostOver => format!("the certificate at {at} is over, or not good yet"),
+            Meaning::Foreign => format!("the agent at {at} believes another authority"),
+            Meaning::Over => {
+                format!("the agent at {at} says that the certificate of {name} is over")
+            }
+            Meaning::NotApi => format!("what listens at {at} is not the API"),
+            Meaning::Other => format!("TLS with {at}: {error}"),
+        }
+    }
+
+    fn cure(&self) -> String {
+        match meaning(&self.error) {
+            Meaning::ForeignHost | Meaning::Foreign => format!(
+                "{} is of the authority {}: is it of the same overlay as the agent?",
+                self.path.display(),
+                self.authority
+            ),
+            Meaning::NoHost => {
+                "is it an agent of this version? `vnetctl ca issue` makes its identity anew".into()
+            }
+            Meaning::HostOver => {
+                "the host's `vnetctl status` says how to renew it; do the clocks agree?".into()
+            }
+            Meaning::Over => issue(&self.name, "operator"),
+            Meaning::NotApi => format!("is that the port? {PORT}"),
+            Meaning::Other => "see the agent's log: journalctl -u vnet-agent".into(),
+        }
     }
 }
 
@@ -273,54 +300,32 @@ fn meaning(error: &TlsError) -> Meaning {
     }
 }
 
+const PORT: &str = "the API's is `api` under [agent] of its settings; it is off unless that is set";
+
+fn issue(name: &str, role: &str) -> String {
+    format!("vnetctl ca issue {name} --role {role}, where the authority is")
+}
+
 impl RemoteError {
     /// What to do about it.
     pub fn cure(&self) -> String {
-        let issue = |name: &str, role: &str| {
-            format!("vnetctl ca issue {name} --role {role}, where the authority is")
-        };
-        let port = "the API's is `api` under [agent] of its settings; it is off unless that is set";
+        let make = issue("YOUR-NAME", "operator");
         match self {
-            Self::NoCredentials => format!(
-                "name its file: --credentials FILE or VNET_CREDENTIALS; to make one: {}",
-                issue("YOUR-NAME", "operator")
-            ),
-            Self::Unreadable(_) => format!("to make one: {}", issue("YOUR-NAME", "operator")),
-            Self::NotForPeople { .. } => {
-                format!("the API is for people: {}", issue("YOUR-NAME", "operator"))
+            Self::NoCredentials => {
+                format!(
+                    "name its file: --credentials FILE or VNET_CREDENTIALS; to make one: {make}"
+                )
             }
+            Self::Unreadable(_) => format!("to make one: {make}"),
+            Self::NotForPeople { .. } => format!("the API is for people: {make}"),
             Self::Over { name, role, .. } => issue(name, &role.to_string()),
             Self::Unreachable { .. } | Self::NoTls { .. } => {
-                format!("is the agent running, and is that its address and port? {port}")
+                format!("is the agent running, and is that its address and port? {PORT}")
             }
             Self::OtherHost { found, .. } => {
                 format!("say {found}@… if that is the one that is meant")
             }
-            Self::Tls {
-                path,
-                name,
-                authority,
-                error,
-                ..
-            } => {
-                let path = path.display();
-                match meaning(error) {
-                    Meaning::ForeignHost | Meaning::Foreign => format!(
-                        "{path} is of the authority {authority}: is it of the same overlay as the \
-                         agent?"
-                    ),
-                    Meaning::NoHost => "is it an agent of this version? `vnetctl ca issue` makes \
-                                        its identity anew"
-                        .to_owned(),
-                    Meaning::HostOver => {
-                        "the host's `vnetctl status` says how to renew it; do the clocks agree?"
-                            .to_owned()
-                    }
-                    Meaning::Over => issue(name, "operator"),
-                    Meaning::NotApi => format!("is that the port? {port}"),
-                    Meaning::Other => "see the agent's log: journalctl -u vnet-agent".to_owned(),
-                }
-            }
+            Self::Tls(disbelief) => disbelief.cure(),
         }
     }
 }
