@@ -1,6 +1,7 @@
 //! What does the agent answer? One arm a question.
 
 use super::Agent;
+use super::route::Finding;
 use crate::api::{Answer, Ask, ChangeOutcome, Refusal};
 use crate::dataplane::DataPlaneError;
 
@@ -9,9 +10,17 @@ pub(super) fn internal(error: DataPlaneError) -> Refusal {
     Refusal::internal(error.to_string())
 }
 
+/// An answer, or what has yet to be asked of other hosts.
+pub(super) enum Coming {
+    /// It is here.
+    Now(Answer),
+    /// It comes without this task.
+    Later(Finding),
+}
+
 impl Agent {
-    pub(super) async fn answer(&mut self, ask: Ask) -> Result<Answer, Refusal> {
-        Ok(match ask {
+    pub(super) async fn answer(&mut self, ask: Ask) -> Result<Coming, Refusal> {
+        Ok(Coming::Now(match ask {
             Ask::Status => Answer::Status(Box::new(self.status().await?)),
             Ask::Interfaces => Answer::Interfaces(self.interfaces().await?),
             Ask::Links => Answer::Links(self.links()?),
@@ -49,6 +58,7 @@ impl Agent {
             Ask::Rollout => Answer::Rollout(self.rollout_status()?),
             Ask::Invite(wanted) => Answer::Invited(self.invite(&wanted)?),
             Ask::Configuration => Answer::Configuration(Box::new(self.configuration.clone())),
-        })
+            Ask::Route(query) => return Ok(Coming::Later(self.find_route(query)?)),
+        }))
     }
 }

@@ -16,18 +16,18 @@ use tokio::time::timeout;
 use tracing::info;
 
 use crate::api::Refusal;
-use crate::api::pass::Passed;
 use crate::overlay::message::{CALL_BYTES_MAX, Call, Reply};
-use crate::overlay::via::call::{CALLS_MAX, Incoming, Outgoing};
+use crate::overlay::via::call::Incoming;
 
 /// For an answer.
 const PATIENCE: Duration = Duration::from_secs(6);
 /// What may be asked by any agent.
-const QUESTIONS: [(&str, &str); 4] = [
+const QUESTIONS: [(&str, &str); 5] = [
     ("GET", "/v1/agents"),
     ("GET", "/v1/topology"),
     ("GET", "/v1/topology/history"),
     ("GET", "/v1/topology/rollout"),
+    ("GET", "/v1/topology/route"),
 ];
 /// What changes the whole.
 const CHANGES: [(&str, &str); 2] = [("POST", "/v1/topology"), ("POST", "/v1/topology/undo")];
@@ -140,30 +140,6 @@ fn refused(number: u64, refusal: &Refusal) -> Reply {
     }
 }
 
-/// Where this agent's API passes questions to; they go to the proxy from there.
-pub(super) fn passing(to_proxy: mpsc::Sender<Outgoing>) -> mpsc::Sender<Passed> {
-    let (sender, mut passed) = mpsc::channel::<Passed>(CALLS_MAX);
-    tokio::spawn(async move {
-        while let Some(asked) = passed.recv().await {
-            let Passed {
-                method,
-                path,
-                body,
-                answer,
-            } = asked;
-            let outgoing = Outgoing {
-                method,
-                path,
-                body,
-                answer,
-            };
-            // What has no room is dropped, which tells who asked.
-            let _ = to_proxy.try_send(outgoing);
-        }
-    });
-    sender
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,7 +159,7 @@ mod tests {
         let allowed = |from, call: &Call| agents.check(from, call).is_ok();
         let change = call("POST", "/v1/topology", r#"{"dry_run": false}"#);
         let plan = call("POST", "/v1/topology", r#"{"dry_run": true}"#);
-        for question in ["/v1/agents", "/v1/topology", "/v1/topology/rollout?x=1"] {
+        for question in ["/v1/agents", "/v1/topology", "/v1/topology/route?x=1"] {
             assert!(allowed("one", &call("GET", question, "")), "{question}");
         }
         assert!(allowed("two", &change) && !allowed("one", &change));

@@ -23,6 +23,7 @@ use super::joiner::Joiner;
 use super::liveness::Watch;
 use super::overlay::{self, Control};
 use super::path_mtu::Probing;
+use super::route::Routes;
 use super::tap::OwnTap;
 use super::{Agent, Inputs, namespace, secret};
 use crate::act::reconcile::Desired;
@@ -244,6 +245,7 @@ pub async fn run(settings_path: &Path) -> Result<()> {
         changed: SystemTime::now(),
         control: Control::None,
         elsewhere: None,
+        routes: Routes::default(),
         control_settings: None,
         capacities: overlay::capacities(),
         waiting,
@@ -275,6 +277,7 @@ impl Agent {
         let (listener, _socket_file) =
             socket::listen_on(&socket, self.settings.socket_group.as_deref())?;
         let (asks, requests) = mpsc::channel(ASKS_WAITING_MAX);
+        self.routes.ask_here(asks.downgrade());
         let metrics = self.serve_metrics(asks.clone()).await?;
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let pass = PassOn::default();

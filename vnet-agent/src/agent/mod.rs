@@ -21,6 +21,7 @@ mod overlay;
 mod path_mtu;
 mod proxy;
 mod remote;
+mod route;
 mod rung;
 mod status;
 mod tap;
@@ -44,6 +45,7 @@ use vnet_common::table::action::Action;
 use vnet_common::table::event::Event;
 use vnet_common::table::rule::RuleKey;
 
+use answer::Coming;
 pub use lifecycle::{Traces, run, teardown};
 use overlay::Control;
 
@@ -106,6 +108,7 @@ pub struct Agent {
     control: Control,
     /// Who asks over the network; nothing before the API listens.
     elsewhere: Option<remote::Elsewhere>,
+    routes: route::Routes,
     /// What the file says of it.
     control_settings: Option<ControlSettings>,
     capacities: Capacities,
@@ -142,7 +145,11 @@ impl Agent {
                 request = inputs.requests.recv() => {
                     let Request { ask, reply } = request.context("the API's listener ended")?;
                     // An asker that has gone away does not want the answer any more.
-                    let _ = reply.send(self.answer(ask).await);
+                    match self.answer(ask).await {
+                        Ok(Coming::Later(finding)) => drop(tokio::spawn(finding.answer(reply))),
+                        Ok(Coming::Now(answer)) => drop(reply.send(Ok(answer))),
+                        Err(refusal) => drop(reply.send(Err(refusal))),
+                    }
                     // It goes out before anything else is begun.
                     tokio::task::yield_now().await;
                 }

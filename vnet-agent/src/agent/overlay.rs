@@ -12,7 +12,7 @@ use axum::Router;
 use tracing::{info, warn};
 
 use super::Agent;
-use super::calls::{self, Rights};
+use super::calls::Rights;
 use super::member::Member;
 use super::proxy::Proxy;
 use crate::act::reconcile::desired::Fault;
@@ -142,7 +142,7 @@ impl Agent {
                     own,
                 );
                 let (member, to_proxy) = member.context("joining the overlay")?;
-                pass.to(calls::passing(to_proxy));
+                pass.to(to_proxy);
                 Control::Member(Box::new(member))
             }
             ControlRole::Proxy {
@@ -262,7 +262,7 @@ impl Agent {
     }
 
     /// What this host has.
-    fn introduction(&self) -> Introduction {
+    pub(super) fn introduction(&self) -> Introduction {
         let on = &self.own.underlay.on;
         let device = on.device(&self.host);
         let named = match on {

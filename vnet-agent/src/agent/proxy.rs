@@ -5,6 +5,7 @@
 //! disk before anybody hears of it.
 
 mod admission;
+mod atlas;
 mod certificates;
 mod report;
 mod rollout;
@@ -64,6 +65,14 @@ struct ToStore<'a> {
     history: &'a History,
 }
 
+/// What goes to an agent over its connection.
+struct Session {
+    /// The newest part.
+    parts: watch::Sender<Option<Arc<Part>>>,
+    /// What is asked of it.
+    asked: mpsc::Sender<Outgoing>,
+}
+
 /// The agent as the overlay's proxy.
 pub(super) struct Proxy {
     name: String,
@@ -74,9 +83,9 @@ pub(super) struct Proxy {
     invites: Invites,
     history: History,
     introduction: Introduction,
-    sessions: BTreeMap<u64, watch::Sender<Option<Arc<Part>>>>,
-    /// What is asked of agents goes here, by session.
-    asked: BTreeMap<u64, mpsc::Sender<Outgoing>>,
+    sessions: BTreeMap<u64, Session>,
+    /// Since when agents that were here are not, in milliseconds since 1970.
+    apart: BTreeMap<String, u64>,
     /// Whether the parts are to be made anew.
     is_stale: bool,
     trouble: Option<String>,
@@ -155,7 +164,7 @@ impl Proxy {
             history,
             introduction: Introduction::default(),
             sessions: BTreeMap::new(),
-            asked: BTreeMap::new(),
+            apart: BTreeMap::new(),
             is_stale: true,
             trouble: None,
             change: None,
@@ -192,11 +201,11 @@ impl Proxy {
     /// Gives each connected agent the part that it should go by.
     fn deliver(&self) {
         for (name, presence) in self.roll.present() {
-            let sender = self.sessions.get(&presence.session);
-            let (Some(sender), Some(part)) = (sender, self.roll.part(name)) else {
+            let session = self.sessions.get(&presence.session);
+            let (Some(session), Some(part)) = (session, self.roll.part(name)) else {
                 continue;
             };
-            sender.send_if_modified(|before| {
+            session.parts.send_if_modified(|before| {
                 let is_new = before
                     .as_ref()
                     .is_none_or(|before| before.revision != part.revision);
@@ -294,6 +303,7 @@ impl Agent {
         }
         match proxy.roll.forget(name) {
             true => {
+                proxy.apart.remove(name);
                 proxy.is_stale = true;
                 Ok(())
             }

@@ -47,7 +47,7 @@ impl Agent {
     }
 
     /// The link that this one's frames take now.
-    fn instead(&self, link: &Link) -> Option<&Link> {
+    pub(super) fn instead(&self, link: &Link) -> Option<&Link> {
         let id = self.desired.links.get(&link.name)?;
         let other = self.reconciler.now().links.get(&id.0)?.instead()?;
         let links = self.configuration.links.iter();

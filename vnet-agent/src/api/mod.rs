@@ -23,7 +23,6 @@ pub mod metrics;
 pub mod openapi;
 pub mod overlay;
 pub mod pass;
-pub mod place;
 pub mod query;
 pub mod refusal;
 pub mod remote;
@@ -34,6 +33,8 @@ pub mod stream;
 pub mod topology;
 mod trace;
 
+pub use crate::model::place::Place;
+pub use crate::overlay::walk::{Forwarding, LiveFate, LiveHop, LiveRoute, LiveRule, Stop, Unasked};
 pub use change::{Change, ChangeOutcome, ManyRules, NewLink, NewRule};
 pub use count::{AgentStats, Drop, Flow, FlowSort, Flows, LedgerValues, SideStats, Stats};
 pub use inventory::{
@@ -41,7 +42,7 @@ pub use inventory::{
     RuleStatus,
 };
 pub use overlay::{AgentStatus, Agents, Connection, Invited, NewInvite, OverlayStatus};
-pub use place::Place;
+pub use query::RouteQuery;
 pub use refusal::{Refusal, RefusalKind};
 pub use remote::RemoteStatus;
 pub use status::{
@@ -52,7 +53,9 @@ pub use topology::{
     AppliedTopology, NewTopology, RolloutStage, RolloutState, RolloutStatus, TopologyPlan,
     TopologyStatus, Undo,
 };
-pub use trace::{FrameBytes, HostRun, KernelRun, TraceReport, TraceRequest, TraceStep, Verdict};
+pub use trace::{
+    FrameBytes, HostRun, KernelRun, TraceLink, TraceReport, TraceRequest, TraceStep, Verdict,
+};
 
 /// How many asks may wait for the agent's task; further ones are refused as unavailable.
 pub const ASKS_WAITING_MAX: usize = 64;
@@ -171,6 +174,9 @@ pub enum Ask {
     TopologyHistory,
     /// How far is the last change of the topology? Answered by [`Answer::Rollout`].
     Rollout,
+    /// Which way does a frame take over all hosts just now? Answered by [`Answer::Route`], once they
+    /// have been asked.
+    Route(RouteQuery),
 }
 
 /// What the agent answers; each belongs to one or more [`Ask`]s. In JSON only the value inside.
@@ -209,4 +215,6 @@ pub enum Answer {
     TopologyHistory(Vec<AppliedTopology>),
     /// To [`Ask::Rollout`].
     Rollout(RolloutStatus),
+    /// To [`Ask::Route`].
+    Route(Box<LiveRoute>),
 }

@@ -10,14 +10,16 @@ use schemars::generate::SchemaSettings;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use super::query::{DeleteLinkQuery, DeleteRuleQuery, DropsQuery, FlowsQuery, NoQuery, RulesQuery};
+use super::query::{
+    DeleteLinkQuery, DeleteRuleQuery, DropsQuery, FlowsQuery, NoQuery, RouteQuery, RulesQuery,
+};
 use super::remote::PORT_DEFAULT;
 use super::remote::rights::{self, Right};
 use super::stream::Event;
 use super::{
-    Agents, AppliedTopology, Change, Drop, Flows, Interface, Invited, LinkStatus, ManyRules,
-    NewInvite, NewLink, NewRule, NewTopology, Refusal, RolloutStatus, RuleStatus, Stats, Status,
-    TopologyPlan, TopologyStatus, TraceReport, TraceRequest, Undo, metrics,
+    Agents, AppliedTopology, Change, Drop, Flows, Interface, Invited, LinkStatus, LiveRoute,
+    ManyRules, NewInvite, NewLink, NewRule, NewTopology, Refusal, RolloutStatus, RuleStatus, Stats,
+    Status, TopologyPlan, TopologyStatus, TraceReport, TraceRequest, Undo, metrics,
 };
 use crate::identity::Role;
 use crate::model::Configuration;
@@ -248,6 +250,15 @@ pub const OPERATIONS: &[Operation] = &[
         "How far is the last change of the topology? On the proxy",
         Answers::Json(schema_of::<RolloutStatus>),
     ),
+    Operation {
+        query: "?source=&destination=&network=&bytes=&ethertype=",
+        parameters: fields_of::<RouteQuery>,
+        ..get(
+            "/v1/topology/route",
+            "Which way does a frame take over all hosts just now, as each of them answers? On the proxy",
+            Answers::Json(schema_of::<LiveRoute>),
+        )
+    },
     get(
         PATH,
         "This document",

@@ -16,24 +16,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::Refusal;
-use crate::overlay::message::{CALL_BYTES_MAX, Reply};
+use crate::overlay::message::{Asked, CALL_BYTES_MAX, Reply};
 
 /// For the body to come, and for the answer: together shorter than the client's patience.
 const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(7);
 
-/// A request that the proxy is to answer. Where it does not, the sender is dropped.
-#[derive(Debug)]
-pub struct Passed {
-    /// Of HTTP.
-    pub method: String,
-    /// Path and query.
-    pub path: String,
-    /// JSON, or nothing.
-    pub body: String,
-    /// Takes the answer.
-    pub answer: oneshot::Sender<Reply>,
-}
+/// A request that the proxy is to answer.
+pub type Passed = Asked<oneshot::Sender<Reply>>;
 
 /// Where questions about the whole go: nowhere else, unless somebody says where.
 #[derive(Clone, Debug, Default)]

@@ -54,6 +54,23 @@ pub struct FlowsQuery {
     pub sort: FlowSort,
 }
 
+/// Of `GET /v1/topology/route`: which frame.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RouteQuery {
+    /// Who sends it: a VM of the overlay by name, or an address.
+    pub source: String,
+    /// Whom it is for: the same, or `broadcast`.
+    pub destination: String,
+    /// In which network, where the source's address is in several.
+    pub network: Option<String>,
+    /// How long it is, Ethernet header included; 60 where nothing is said.
+    #[schemars(range(min = 14, max = 65_549))]
+    pub bytes: Option<u32>,
+    /// What it says is in it; 0x88b6 where nothing is said.
+    pub ethertype: Option<u16>,
+}
+
 /// Of `GET /v1/drops`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -25,7 +25,9 @@ use tokio::time::timeout;
 use super::metrics::{self, Scrape};
 use super::openapi::{self, EVENTS, METRICS, OPERATIONS, Operation};
 use super::pass::{PassOn, pass_on};
-use super::query::{DeleteLinkQuery, DeleteRuleQuery, DropsQuery, FlowsQuery, NoQuery, RulesQuery};
+use super::query::{
+    DeleteLinkQuery, DeleteRuleQuery, DropsQuery, FlowsQuery, NoQuery, RouteQuery, RulesQuery,
+};
 use super::stream::{KEEP_ALIVE, LISTENERS_MAX, Teller};
 use super::{
     Answer, Ask, BODY_BYTES_MAX, ChangeOutcome, FLOWS_LIMIT_DEFAULT, FLOWS_LIMIT_MAX, ManyRules,
@@ -93,6 +95,7 @@ pub fn router(asks: mpsc::Sender<Request>, events: Teller, pass: PassOn) -> Rout
         .route("/v1/topology/undo", post(undo_topology))
         .route("/v1/topology/history", simple(|| Ask::TopologyHistory))
         .route("/v1/topology/rollout", simple(|| Ask::Rollout))
+        .route("/v1/topology/route", get(route_of_a_frame))
         .layer(from_fn_with_state(pass, pass_on));
     Router::new()
         .merge(whole)
@@ -269,6 +272,13 @@ async fn list_flows(State(asks): Asks, query: Parameters<FlowsQuery>) -> Result<
 async fn list_drops(State(asks): Asks, query: Parameters<DropsQuery>) -> Result<Reply, Fault> {
     let all = query?.all;
     answer(asks, Ask::Drops { all }).await
+}
+
+async fn route_of_a_frame(
+    State(asks): Asks,
+    query: Parameters<RouteQuery>,
+) -> Result<Reply, Fault> {
+    answer(asks, Ask::Route(query?.0)).await
 }
 
 async fn trace(State(asks): Asks, body: Body) -> Result<Reply, Fault> {

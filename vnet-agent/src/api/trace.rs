@@ -2,13 +2,15 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::net::IpAddr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use vnet_common::reason::Reason;
 
-use super::{Place, RuleStatus};
+use super::{LinkRung, Place, RuleStatus};
 use crate::model::Target;
+use crate::model::door::Door;
 
 /// A frame to be followed.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
@@ -135,6 +137,12 @@ pub struct TraceReport {
     /// Whom the agent copies it to, where it goes up to the agent.
     #[serde(default)]
     pub copies: Vec<Target>,
+    /// The links that it, or its copies, leave by.
+    #[serde(default)]
+    pub links: Vec<TraceLink>,
+    /// The door at which it meets our program; nothing where none is there.
+    #[serde(default)]
+    pub door: Option<Door>,
     /// The rule that decides, where one does.
     pub rule: Option<RuleStatus>,
     /// Whether the flow table knows the flow already, so that the rules are not asked.
@@ -150,6 +158,21 @@ pub struct TraceReport {
     pub outer: Option<String>,
     /// What there is to say about its size.
     pub mtu_note: Option<String>,
+}
+
+/// A link that a frame leaves by, as it is now.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct TraceLink {
+    /// The link that was decided on.
+    pub name: String,
+    /// The other link that its frames take meanwhile, as nothing gets over that one.
+    pub over: Option<String>,
+    /// The underlay address of the end that they arrive at.
+    pub remote: IpAddr,
+    /// What they travel in now, and why.
+    pub rung: LinkRung,
+    /// The MTU that it leaves to guests.
+    pub guest_mtu_bytes: Option<u32>,
 }
 
 /// One thing found out about a frame.

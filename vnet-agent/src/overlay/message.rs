@@ -148,6 +148,20 @@ pub struct Call {
     pub body: String,
 }
 
+/// A request that is to be passed on, and who waits for the answer. Where there is none, the waiter is
+/// dropped.
+#[derive(Debug)]
+pub struct Asked<W> {
+    /// GET, POST, or the like.
+    pub method: String,
+    /// Path and query.
+    pub path: String,
+    /// JSON, or nothing.
+    pub body: String,
+    /// Takes the answer.
+    pub answer: W,
+}
+
 /// The answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply {

@@ -14,3 +14,4 @@ pub mod slow_path;
 pub mod star;
 pub mod too_big;
 pub mod via;
+pub mod walk;

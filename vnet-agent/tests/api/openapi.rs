@@ -126,6 +126,13 @@ const REQUESTS: &[(&str, &str, &str, &str, u16)] = &[
         "",
         200,
     ),
+    (
+        "get",
+        "/v1/topology/route",
+        "/v1/topology/route?source=vm1&destination=broadcast&bytes=1500&ethertype=2048",
+        "",
+        200,
+    ),
     ("get", "/v1/openapi.json", "/v1/openapi.json", "", 200),
     ("get", "/metrics", "/metrics", "", 200),
 ];

@@ -303,10 +303,10 @@ mod of_the_proxy {
     use std::path::PathBuf;
 
     use tokio::task::spawn_blocking;
-    use vnet_agent::api::{Ask, NewTopology, Undo};
+    use vnet_agent::api::{Ask, NewTopology, RouteQuery, Undo};
 
     use super::{Outcome, json};
-    use crate::fake_agent::{FakeAgent, TEXT};
+    use crate::fake_agent::{FakeAgent, STRANGER, TEXT};
 
     async fn ask(agent: &FakeAgent, line: &str) -> Outcome {
         let socket: PathBuf = agent.socket();
@@ -327,6 +327,64 @@ mod of_the_proxy {
         assert!(ask(&agent, "show --as dot").await.out.starts_with("graph "));
         let history = ask(&agent, "history").await;
         assert!(history.out.contains("counts"), "{}", history.out);
+    }
+
+    #[tokio::test]
+    async fn a_route_without_a_text_is_what_the_hosts_say() {
+        let agent = FakeAgent::start();
+        let shown = ask(&agent, "route vm1 vm2").await;
+        assert_eq!((shown.code, shown.err.as_str()), (Some(0), ""));
+        let (before, after) = shown.out.split_once("not connected for ").unwrap();
+        assert_eq!(
+            before,
+            "\
+frame     52:54:00:00:00:01 -> 52:54:00:00:00:02, 60 bytes, network blue
+hop 1     one, in by port tap0
+  rule    any -> any = link to-hub (strength 4, origin proxy)
+  goes    to hub over link to-hub, in udp (its other end answers over udp), MTU 1430 for guests
+  program XDP_REDIRECT, at the xdp door
+hop 2     hub, in by link to-one (from one)
+  part    it goes by revision 6, and should by 7
+  rule    any -> 52:54:00:00:00:02 = link to-two (strength 9, origin api)
+  goes    to two over link to-two, in tls (its other end does not answer over udp, for 3 s), MTU 1430 for guests
+  program XDP_REDIRECT, at the xdp door
+hop 3     two, in by link to-hub (from hub)
+  unasked "
+        );
+        let (_, rest) = after.split_once('\n').unwrap();
+        assert_eq!(
+            rest,
+            "  \
+  rule    any -> 52:54:00:00:00:02 = interface tap0 (the VM is here) (by the model)
+  arrives tap0 (vm2)
+DIFFERS   on hub it goes elsewhere
+"
+        );
+        let query = |source: &str, destination: &str| RouteQuery {
+            source: source.into(),
+            destination: destination.into(),
+            network: None,
+            bytes: None,
+            ethertype: None,
+        };
+        assert_eq!(agent.asked(), [Ask::Route(query("vm1", "vm2"))]);
+        let line = "route 52:54:00:00:00:01 broadcast --network blue --bytes 1500 --ethertype 0x800 -o json";
+        let told = json(&ask(&agent, line).await);
+        assert_eq!(told["bytes"], 1500);
+        assert_eq!(told["hops"][2]["unasked"]["why"], "apart");
+        let asked = RouteQuery {
+            network: Some("blue".into()),
+            bytes: Some(1500),
+            ethertype: Some(0x800),
+            ..query("52:54:00:00:00:01", "broadcast")
+        };
+        assert_eq!(agent.asked(), [Ask::Route(asked)]);
+        let nobody = ask(&agent, &format!("route {STRANGER} vm1")).await;
+        assert_eq!(nobody.code, Some(1));
+        assert!(nobody.err.contains("no host has a port"), "{}", nobody.err);
+        let mixed = ask(&agent, "route - vm1 vm1 --bytes 100").await;
+        assert!(mixed.err.contains("by a text"), "{}", mixed.err);
+        assert_eq!(ask(&agent, "route vm1").await.code, Some(2));
     }
 
     const PLAN: &str = "~ VM vm1 moves from one to hub\n\

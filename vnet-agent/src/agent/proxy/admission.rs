@@ -5,6 +5,7 @@ use tracing::{info, warn};
 
 use super::super::Agent;
 use super::super::overlay::{Control, now_unix_ms};
+use super::Session;
 use crate::overlay::message::JoinAnswer;
 use crate::overlay::roll::{Guest, Hub};
 use crate::overlay::via::call::CALLS_MAX;
@@ -50,12 +51,15 @@ impl Agent {
                 let admitted = proxy.roll.admit(&guest, &hub).map(|before| {
                     if let Some(before) = before {
                         proxy.sessions.remove(&before);
-                        proxy.asked.remove(&before);
                     }
-                    let (sender, parts) = watch::channel(None);
-                    proxy.sessions.insert(session, sender);
+                    let (dealing, parts) = watch::channel(None);
                     let (asking, asked) = mpsc::channel(CALLS_MAX);
-                    proxy.asked.insert(session, asking);
+                    let kept = Session {
+                        parts: dealing,
+                        asked: asking,
+                    };
+                    proxy.sessions.insert(session, kept);
+                    proxy.apart.remove(&hello.name);
                     proxy.is_stale = true;
                     info!(agent = hello.name, %from, "an agent is here");
                     Admission {
@@ -95,9 +99,9 @@ impl Agent {
             }
             Question::Gone(session) => {
                 proxy.sessions.remove(&session);
-                proxy.asked.remove(&session);
                 if let Some(agent) = proxy.roll.gone(session) {
                     info!(agent, "an agent is gone; its links stay");
+                    proxy.apart.insert(agent, now_unix_ms());
                 }
             }
             Question::Join(join, answer) => {

@@ -17,7 +17,7 @@ use crate::overlay::roll::Hub;
 
 impl Proxy {
     /// The overlay as it is.
-    fn topology(&self, networks: &[Network]) -> Topology {
+    pub(super) fn topology(&self, networks: &[Network]) -> Topology {
         match self.history.current() {
             Some(applied) => applied.topology.clone(),
             None => picture(&self.hub(networks), self.roll.kept()),

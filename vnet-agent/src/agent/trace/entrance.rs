@@ -7,19 +7,20 @@ use vnet_common::addr::{Cookie, LinkId, NetworkId};
 use vnet_common::entropy::Entropy;
 use vnet_common::table::link::LinkEntry;
 use vnet_common::wire::ethernet::Ethernet;
+use vnet_common::wire::slow::Slow;
 use vnet_ebpf::frame::Frame;
 use vnet_ebpf::frame::heap::HeapFrame;
 use vnet_ebpf::step::deliver::HOP_LIMIT;
 use vnet_ebpf::step::encap::{Outside, encap};
 use vnet_ebpf::tables::heap::HeapTables;
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 use crate::act::reconcile::header::{Endpoint, Path, link_entry};
 use crate::agent::Agent;
 use crate::api::{Place, Refusal, TraceRequest};
-use crate::model::Addresses;
 use crate::model::attachment::Role;
 use crate::model::host::Device;
+use crate::model::{Addresses, Link};
 
 /// Where the frame meets a program, and what is inside.
 pub(super) struct Entrance {
@@ -156,6 +157,9 @@ impl Agent {
             .configuration
             .network(network)
             .ok_or_else(|| self.unknown_network(network))?;
+        if link.kind.is_carried() {
+            return self.carried_entrance(request, from, link, network.id);
+        }
         let device = self
             .desired
             .underlay
@@ -188,6 +192,34 @@ impl Agent {
             bytes,
             inner: request.frame.0.clone(),
             network: Some(network.id),
+        })
+    }
+}
+
+impl Agent {
+    /// What the agent writes to its tap when this frame has been carried here.
+    fn carried_entrance(
+        &self,
+        request: &TraceRequest,
+        from: Place,
+        link: &Link,
+        network: NetworkId,
+    ) -> Result<Entrance, Refusal> {
+        let mut slots = self.desired.image.networks.iter();
+        let slot = slots.find(|(_, entry)| entry.id == network.get());
+        let (Some((&slot, _)), Some(&id)) = (slot, self.desired.links.get(&link.name)) else {
+            let message = format!("the tables have no link {} now", link.name);
+            return Err(Refusal::unavailable(message));
+        };
+        let header = Slow::arrived(HOP_LIMIT, network, slot, id);
+        let inner = request.frame.0.clone();
+        Ok(Entrance {
+            from,
+            role: Role::Agent,
+            device: self.tap.index,
+            bytes: [header.as_bytes(), &inner].concat(),
+            inner,
+            network: Some(network),
         })
     }
 }

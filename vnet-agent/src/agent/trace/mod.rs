@@ -7,6 +7,8 @@
 mod entrance;
 mod outer;
 
+use std::collections::BTreeSet;
+
 use nix::time::{ClockId, clock_gettime};
 use vnet_common::addr::NetworkId;
 use vnet_common::reason::Reason;
@@ -16,7 +18,7 @@ use vnet_common::wire::ethernet::Ethernet;
 use vnet_common::wire::slow::Slow;
 use vnet_ebpf::frame::heap::HeapFrame;
 use vnet_ebpf::tables::heap::HeapTables;
-use vnet_ebpf::{Outcome, Way, from_port, from_underlay};
+use vnet_ebpf::{Outcome, Way, from_agent, from_port, from_underlay};
 use zerocopy::FromBytes;
 
 use self::entrance::Entrance;
@@ -24,13 +26,13 @@ use self::outer::{outer, without_sequence};
 use super::Agent;
 use super::answer::internal;
 use crate::api::{
-    FrameBytes, HostRun, KernelRun, Place, Refusal, RuleStatus, TraceReport, TraceRequest,
-    TraceStep, Verdict,
+    FrameBytes, HostRun, KernelRun, Place, Refusal, RuleStatus, TraceLink, TraceReport,
+    TraceRequest, TraceStep, Verdict,
 };
 use crate::dataplane::{Answer, Fate};
-use crate::model::Target;
 use crate::model::attachment::{Attachment, Role};
 use crate::model::door::Door;
+use crate::model::{Link, Target};
 use crate::overlay::flood::End;
 
 impl Agent {
@@ -40,17 +42,19 @@ impl Agent {
     ) -> Result<TraceReport, Refusal> {
         let entrance = self.entrance(request)?;
         // Where both doors have a program, the first has the frame.
-        let door = self.programs(entrance.role, entrance.device).next();
-        let door = door.unwrap_or(Door::Xdp);
+        let first = self.programs(entrance.role, entrance.device).next();
+        let door = first.unwrap_or(Door::Xdp);
         let hold = Attachment::new(entrance.role, entrance.device, door);
         let kernel = self.reconciler.plane().ask(hold, &entrance.bytes);
         let tables = self.copy_of_tables()?;
         let mut frame = HeapFrame::new(entrance.device, &entrance.bytes);
         let host = match entrance.role {
             Role::Port => from_port::from_port(&mut frame, &tables),
-            _ => from_underlay::from_underlay(&mut frame, &tables),
+            Role::Agent => from_agent::from_agent(&mut frame, &tables),
+            Role::Underlay => from_underlay::from_underlay(&mut frame, &tables),
         };
         let mut report = self.explain(&entrance, host, &frame)?;
+        report.door = first;
         match kernel {
             Ok(answer) => compare(&mut report, host, &frame, &answer, door),
             Err(error) => report.steps.push(step("kernel", error.to_string())),
@@ -108,6 +112,8 @@ impl Agent {
             reason: reason(result),
             target: None,
             copies: Vec::new(),
+            links: Vec::new(),
+            door: None,
             rule: None,
             flow_cached: false,
             kernel: None,
@@ -228,6 +234,41 @@ impl Agent {
         }
     }
 
+    /// The links that a frame, or its copies, leave by: over one that carries another's, a frame goes
+    /// once, and never back.
+    fn links_left_by(&self, report: &TraceReport) -> Vec<TraceLink> {
+        let decided = match report.verdict {
+            Verdict::Forwarded => report.rule.iter().map(|rule| &rule.to).collect(),
+            Verdict::SlowPath => report.copies.iter().collect(),
+            _ => Vec::new(),
+        };
+        let mut taken = BTreeSet::new();
+        if let Place::Link(name) = &report.from {
+            taken.insert(name.clone());
+        }
+        let links = decided.into_iter().filter_map(|to| match to {
+            Target::Link(name) => self.link_left_by(self.configuration.link(name)?),
+            _ => None,
+        });
+        let is_new =
+            |link: &TraceLink| taken.insert(link.over.as_ref().unwrap_or(&link.name).clone());
+        links.filter(is_new).collect()
+    }
+
+    fn link_left_by(&self, link: &Link) -> Option<TraceLink> {
+        let by = self.instead(link).unwrap_or(link);
+        let whole = by.rung_of.as_ref().unwrap_or(&by.name);
+        let mtu = self.link_mtu(by);
+        let overhead = u32::from(by.overhead());
+        Some(TraceLink {
+            name: link.name.clone(),
+            over: (*whole != link.name).then(|| whole.clone()),
+            remote: by.remote,
+            rung: self.rung(self.configuration.link(whole)?),
+            guest_mtu_bytes: mtu.map(|mtu| mtu.bytes.saturating_sub(overhead)),
+        })
+    }
+
     /// What it came to.
     fn explain_end(
         &self,
@@ -242,6 +283,7 @@ impl Agent {
             report.mtu_note =
                 mtu.map(|mtu| format!("guests of this network must use an MTU of {mtu}"));
         }
+        report.links = self.links_left_by(report);
         let end = match result {
             Err(reason) => step("drop", reason.text().to_owned()),
             Ok(outcome) => match outcome.way() {
@@ -257,10 +299,13 @@ impl Agent {
                     let device = self.device(outcome.device());
                     let room = after.bytes().len() - entrance.inner.len().min(after.bytes().len());
                     report.target = rule;
-                    step(
-                        "encap",
-                        format!("{room} bytes of outer headers, out by {device}"),
-                    )
+                    match outcome.device() == self.tap.index {
+                        true => step("carry", "up to the agent, which carries it over".to_owned()),
+                        false => step(
+                            "encap",
+                            format!("{room} bytes of outer headers, out by {device}"),
+                        ),
+                    }
                 }
                 Way::SlowPath => step("slow path", "up to the agent".to_owned()),
                 Way::Answered => step("echo", "a probe, answered".to_owned()),

@@ -33,10 +33,12 @@ pub(super) fn outer(bytes: &[u8]) -> Option<String> {
             let (ip, rest) = Ipv4::read_from_prefix(rest).ok()?;
             (ip.source.into(), ip.destination.into(), ip.ttl, rest)
         }
-        _ => {
+        ethernet::IPV6 => {
             let (ip, rest) = Ipv6::read_from_prefix(rest).ok()?;
             (ip.source.into(), ip.destination.into(), ip.hop_limit, rest)
         }
+        // What goes up to the agent to be carried has none.
+        _ => return None,
     };
     let (udp, rest) = Udp::read_from_prefix(rest).ok()?;
     let (geneve, _) = Geneve::read_from_prefix(rest).ok()?;

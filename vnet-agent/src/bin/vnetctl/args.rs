@@ -243,7 +243,7 @@ mod tests {
             ("topology check", ErrorKind::MissingRequiredArgument),
             ("topology diff one", ErrorKind::MissingRequiredArgument),
             ("topology draw f --as png", ErrorKind::InvalidValue),
-            ("topology route f vm1", ErrorKind::MissingRequiredArgument),
+            ("topology route vm1", ErrorKind::TooFewValues),
             ("topology plan ring --vm vm1", ErrorKind::ValueValidation),
             (
                 "topology plan ring --vm vm1@a=52:54",
@@ -290,6 +290,7 @@ mod tests {
             "topology format - --canonical",
             "topology draw lan.vnet --as dot",
             "topology route lan.vnet vm1 broadcast --network blue",
+            "topology route vm1 vm3 --bytes 1500 --ethertype 0x800",
             "topology plan|'ring of a, b, c|--vm vm1@a,vm2@b=52:54:00:00:00:07 --on f",
             "topology part lan.vnet one",
             "completions bash",

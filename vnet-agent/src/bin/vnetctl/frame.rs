@@ -1,35 +1,13 @@
 //! What does a frame look like that is made up, or that a capture holds?
 
+pub use vnet_agent::model::frame::{
+    BYTES_MAX, BYTES_MIN_ON_WIRE, ETHERTYPE_EXPERIMENTAL, HEADER_BYTES, made_up, padded,
+};
 use vnet_common::addr::Mac;
 use vnet_common::wire::ethernet;
 
-/// The shortest Ethernet frame, without its check sequence.
-pub const BYTES_MIN_ON_WIRE: u32 = 60;
-/// The Ethernet header.
-pub const HEADER_BYTES: u32 = 14;
-/// The longest frame that a trace takes: the longest IP packet and its Ethernet header.
-pub const BYTES_MAX: u32 = 65_549;
-/// IEEE's "local experimental ethertype 2" (802-2014, section 9.2.4): no station takes such a
-/// frame for anything, and the agent uses only the first.
-pub const ETHERTYPE_EXPERIMENTAL: u16 = 0x88b6;
 /// An ARP packet (RFC 826).
 const ARP: [u8; 2] = [0x08, 0x06];
-
-/// A frame of zeros with this header; at least the header long.
-pub fn made_up(source: Mac, destination: Mac, ethertype: u16, bytes: u32) -> Vec<u8> {
-    let mut frame = Vec::new();
-    frame.extend(destination.0);
-    frame.extend(source.0);
-    frame.extend(ethertype.to_be_bytes());
-    padded(frame, bytes)
-}
-
-/// The frame with zeros at the end, up to this length.
-pub fn padded(mut frame: Vec<u8>, bytes: u32) -> Vec<u8> {
-    let bytes = usize::try_from(bytes.min(BYTES_MAX)).unwrap_or(usize::MAX);
-    frame.resize(bytes.max(frame.len()), 0);
-    frame
-}
 
 /// Who sends a frame.
 pub fn source(frame: &[u8]) -> Option<Mac> {

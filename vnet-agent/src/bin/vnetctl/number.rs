@@ -83,9 +83,25 @@ pub fn counted(number: impl Into<u64>, word: &str) -> String {
     )
 }
 
+/// An Ethernet type, as a number.
+pub fn ethertype(text: &str) -> Result<u16, String> {
+    let number = match text.strip_prefix("0x") {
+        Some(digits) => u16::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    number.map_err(|_| "an Ethernet type is a number from 0 to 65535, such as 0x0800".into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn types_are_read_as_written() {
+        assert_eq!(ethertype("0x86dd"), Ok(0x86dd));
+        assert_eq!(ethertype("2048"), Ok(0x0800));
+        assert!(ethertype("ip").is_err() && ethertype("65536").is_err());
+    }
 
     #[test]
     fn numbers_read_well_at_every_size() {

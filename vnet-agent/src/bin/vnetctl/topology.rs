@@ -1,10 +1,11 @@
 //! What does a text say about the whole overlay, and what would come of it?
 //!
 //! Input: files in the language (`docs/language.md`), `-` for standard input; and for `show`, `apply`,
-//! `undo` and `history` the proxy.
+//! `undo` and `history` the proxy, and for `route` without a text all hosts.
 
 mod live;
 mod report;
+mod route;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,7 +17,7 @@ use anyhow::{Context, bail};
 use clap::{Subcommand, ValueEnum};
 use serde::Serialize;
 use vnet_agent::language::{self, Faults, TEXT_BYTES_MAX, draw, requirements};
-use vnet_agent::model::topology::{self, LinkKind, Network, Router, Topology, Vm};
+use vnet_agent::model::topology::{self, LinkKind, Network, Topology, Vm};
 use vnet_agent::model::{Part, Secrets};
 use vnet_common::addr::{Cookie, Mac, NetworkId};
 
@@ -34,8 +35,8 @@ pub enum Verb {
     Diff(Two),
     /// A picture, on standard output.
     Draw(Draw),
-    /// The way of a frame over all hosts, with the rule that decides each hop.
-    Route(Route),
+    /// The way of a frame over all hosts, with the rule that decides each hop: just now, or by a text.
+    Route(route::Arguments),
     /// A text from one line, such as "ring of a, b, c".
     Plan(Plan),
     /// What one host gets of it.
@@ -126,26 +127,6 @@ impl Form {
             Self::Dot => draw::dot(topology),
         }
     }
-}
-
-/// What `topology route` takes.
-#[derive(clap::Args)]
-#[command(after_help = "\
-A frame for a group (broadcast) goes many ways; all of them are shown.
-
-Examples:
-  vnetctl topology route lan.vnet vm1 vm3
-  vnetctl topology route lan.vnet 52:54:00:00:00:01 broadcast --network blue")]
-pub struct Route {
-    /// The text; - for standard input.
-    file: PathBuf,
-    /// Who sends: a VM, or its address.
-    source: String,
-    /// Who is to receive: a VM, any address, or "broadcast".
-    destination: String,
-    /// In which network, where VMs of several have the address.
-    #[arg(long, value_name = "NAME")]
-    network: Option<String>,
 }
 
 /// What `topology plan` takes.
@@ -243,11 +224,7 @@ async fn outcome(verb: &Verb, client: &Client, screen: &Screen) -> anyhow::Resul
             let topology = read(file)?;
             screen::write(form.picture(&topology).as_bytes())?;
         }
-        Verb::Route(route) => {
-            let topology = read(&route.file)?;
-            let hops = hops(&topology, route)?;
-            show(screen, &hops, |hops, columns| report::hops(hops, columns))?;
-        }
+        Verb::Route(arguments) => route::run(arguments, client, screen).await?,
         Verb::Plan(plan) => {
             let topology = planned(plan)?;
             show(screen, &topology, |topology, _| language::print(topology))?;
@@ -354,25 +331,6 @@ fn replace(file: &Path, text: &[u8]) -> io::Result<()> {
         drop(std::fs::remove_file(&new));
     }
     done
-}
-
-fn hops(topology: &Topology, route: &Route) -> anyhow::Result<Vec<topology::Hop>> {
-    let named = |text: &str| topology.vms.iter().find(|vm| vm.name == text);
-    let destination = match route.destination.as_str() {
-        "broadcast" => Mac::BROADCAST,
-        text => match named(text) {
-            Some(vm) => vm.mac,
-            None => text.parse().ok().with_context(|| nobody(topology, text))?,
-        },
-    };
-    let router = Router::new(topology);
-    if let Some(vm) = named(&route.source) {
-        return Ok(router.from_vm(vm, destination));
-    }
-    let source: Option<Mac> = route.source.parse().ok();
-    let source = source.with_context(|| nobody(topology, &route.source))?;
-    let hops = router.route(route.network.as_deref(), source, destination);
-    hops.context("there is no way to speak of")
 }
 
 fn nobody(topology: &Topology, text: &str) -> String {

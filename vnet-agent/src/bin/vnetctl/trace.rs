@@ -17,7 +17,7 @@ use vnet_common::addr::Mac;
 
 use crate::client::{Client, ClientError, path};
 use crate::frame;
-use crate::number::{counted, exact};
+use crate::number::{counted, ethertype, exact};
 use crate::pcap;
 use crate::screen::{self, Format, Screen};
 use report::{Subject, render, summarise, summary};
@@ -78,14 +78,6 @@ pub struct Arguments {
 
 /// How many frames of a capture are traced where nothing is said.
 const COUNT_DEFAULT: u32 = 100;
-
-fn ethertype(text: &str) -> Result<u16, String> {
-    let number = match text.strip_prefix("0x") {
-        Some(digits) => u16::from_str_radix(digits, 16),
-        None => text.parse(),
-    };
-    number.map_err(|_| "an Ethernet type is a number from 0 to 65535, such as 0x0800".into())
-}
 
 fn place(text: &str) -> Result<Place, String> {
     match text.split_once(':') {
@@ -253,13 +245,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_and_types_are_read_as_written() {
+    fn places_are_read_as_written() {
         assert_eq!(place("tap0"), Ok(Place::Port("tap0".into())));
         assert_eq!(place("link:to-two"), Ok(Place::Link("to-two".into())));
         assert_eq!(place("underlay:eth0"), Ok(Place::Underlay("eth0".into())));
         assert!(place("").is_err() && place("link:").is_err() && place("a:b").is_err());
-        assert_eq!(ethertype("0x86dd"), Ok(0x86dd));
-        assert_eq!(ethertype("2048"), Ok(0x0800));
-        assert!(ethertype("ip").is_err() && ethertype("65536").is_err());
     }
 }

@@ -188,11 +188,22 @@ impl<'a> Router<'a> {
     /// The way of a frame from a VM to any address of its network.
     pub fn from_vm(&self, vm: &Vm, destination: Mac) -> Vec<Hop> {
         let start = (vm.host.clone(), Came::Interface(vm.device.clone()));
+        self.from_place(&vm.network, start, vm.mac, destination)
+    }
+
+    /// The way of any frame from where it comes in.
+    pub fn from_place(
+        &self,
+        network: &str,
+        start: (String, Came),
+        source: Mac,
+        destination: Mac,
+    ) -> Vec<Hop> {
         let mut seen = BTreeSet::from([start.clone()]);
         let mut waiting = VecDeque::from([start]);
         let mut hops = Vec::new();
         while let Some((host, came)) = waiting.pop_front() {
-            let mut hop = self.hop(&vm.network, host, came, vm.mac, destination);
+            let mut hop = self.hop(network, host, came, source, destination);
             for fate in &mut hop.fates {
                 let Fate::Edge { host: next, .. } = fate else {
                     continue;
@@ -209,7 +220,15 @@ impl<'a> Router<'a> {
         hops
     }
 
-    fn hop(&self, network: &str, host: String, came: Came, source: Mac, destination: Mac) -> Hop {
+    /// What one host does with a frame.
+    pub fn hop(
+        &self,
+        network: &str,
+        host: String,
+        came: Came,
+        source: Mac,
+        destination: Mac,
+    ) -> Hop {
         let empty = Table::default();
         let table = self.tables.get(&(host.as_str(), network)).unwrap_or(&empty);
         let mut matching = table.matching(source, destination);

@@ -7,23 +7,13 @@ use std::collections::BTreeMap;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::super::message::{Call, Reply};
+use super::super::message::{Asked, Call, Reply};
 
 /// Requests that wait for answers at one time, on one connection and in one direction.
 pub const CALLS_MAX: usize = 16;
 
-/// A request for the other end. Where there is no answer, its sender is dropped.
-#[derive(Debug)]
-pub struct Outgoing {
-    /// GET, POST, or the like.
-    pub method: String,
-    /// Path and query.
-    pub path: String,
-    /// JSON, or nothing.
-    pub body: String,
-    /// Takes the answer.
-    pub answer: oneshot::Sender<Reply>,
-}
+/// A request for the other end.
+pub type Outgoing = Asked<oneshot::Sender<Reply>>;
 
 /// A request of the other end.
 #[derive(Debug)]

@@ -195,6 +195,7 @@ pub fn summarise(
 #[cfg(test)]
 mod tests {
     use vnet_agent::api::{FrameBytes, HostRun, KernelRun, Place, RuleStatus, TraceStep};
+    use vnet_agent::model::door::Door;
     use vnet_agent::model::{RuleOrigin, Target};
     use vnet_common::addr::Mac;
     use vnet_common::reason::Reason;
@@ -230,6 +231,8 @@ mod tests {
             reason: None,
             target: Some(Target::Link("to-two".into())),
             copies: vec![],
+            links: vec![],
+            door: Some(Door::Xdp),
             rule: Some(RuleStatus {
                 network: "blue".into(),
                 source: Source::Any,
