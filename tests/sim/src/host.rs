@@ -238,6 +238,7 @@ impl SimHost {
             answering: &answering,
             host: &self.host,
             devices: &self.devices,
+            early: &BTreeSet::new(),
             slow_path_device: SLOW_PATH,
             namespace: 1,
             secret: 1,

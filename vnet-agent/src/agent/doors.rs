@@ -4,7 +4,7 @@
 //! at every second, since the kernel does not tell), and what could not be attached. Output: the
 //! picks that reconciliation brings about. A change is logged with its reason.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
@@ -14,6 +14,7 @@ use super::Agent;
 use crate::api::{DoorStatus, Refusal};
 use crate::decide::door::mix::Mix;
 use crate::decide::door::{PortFacts, UnderlayFacts, picks};
+use crate::model::Port;
 use crate::model::attachment::{Attachment, Role};
 use crate::model::door::{Door, DoorChoice, Pick, Picks};
 use crate::model::host::{Abilities, Device, Xdp};
@@ -155,37 +156,56 @@ impl Agent {
         gave_up
     }
 
+    /// The devices that are ports, and those that will be once their networks are there.
+    fn ports_of_now_and_soon(&self) -> impl Iterator<Item = (&Device, &Port)> {
+        let now = self.devices.iter().filter_map(|taken| {
+            let device = self.host.device_named(&taken.name)?;
+            Some((device, self.configuration.ports.get(taken.port)?))
+        });
+        now.chain(self.waiting_devices())
+    }
+
+    /// The programs of devices whose networks are not there yet.
+    pub(super) fn early_programs(&self) -> BTreeSet<Attachment> {
+        let devices = self.waiting_devices().filter_map(|(device, _)| {
+            let pick = self.doors.picks.ports.get(&device.index)?;
+            Some(Attachment::new(Role::Port, device.index, pick.door))
+        });
+        devices.collect()
+    }
+
     /// Takes note of what devices can do and frames have shown. A guest that agrees on something
     /// else is another guest, of which nothing is known.
     fn observe(&mut self) {
         let mut ports = BTreeMap::new();
-        for taken in &self.devices {
-            let (Some(device), Some(port)) = (
-                self.host.device_named(&taken.name),
-                self.configuration.ports.get(taken.port),
-            ) else {
-                continue;
-            };
+        let mut others = Vec::new();
+        for (device, port) in self.ports_of_now_and_soon() {
             let before = self.doors.ports.get(&device.index).copied();
             let is_other_guest =
                 before.is_some_and(|before| !before.abilities.is_same_guest(&device.abilities));
             let is_other_choice = before.is_none_or(|before| before.choice != port.door);
             // Who forces a door has seen to it that the guest is right for it.
             let is_forgiven = is_other_choice && port.door == DoorChoice::Xdp;
-            if (is_other_guest || is_forgiven)
-                && let Err(error) = self.reconciler.forget_shown(device.index)
-            {
-                warn!(device = device.name, %error, "what its frames have shown is still believed");
+            if is_other_guest || is_forgiven {
+                others.push(device.index);
             }
             let mix = before.filter(|_| !is_other_guest).map(|before| before.mix);
-            let shown = self.shown(device.index);
             let watched = Watched {
                 choice: port.door,
                 abilities: device.abilities,
-                shown,
+                shown: 0,
                 mix: mix.unwrap_or_default(),
             };
             ports.insert(device.index, watched);
+        }
+        for index in others {
+            if let Err(error) = self.reconciler.forget_shown(index) {
+                let device = self.device(index);
+                warn!(device, %error, "what its frames have shown is still believed");
+            }
+        }
+        for (&index, watched) in &mut ports {
+            watched.shown = self.shown(index);
         }
         self.doors.ports = ports;
     }
@@ -205,9 +225,7 @@ impl Agent {
             tc_fails: self.doors.fails(device, Door::Tc),
             joiner_fails: self.joiner.fails.as_deref(),
         });
-        let ports = self.devices.iter().filter_map(|taken| {
-            let device = self.host.device_named(&taken.name)?;
-            let port = self.configuration.ports.get(taken.port)?;
+        let ports = self.ports_of_now_and_soon().filter_map(|(device, port)| {
             let watched = self.doors.ports.get(&device.index)?;
             Some(PortFacts {
                 choice: port.door,
@@ -219,11 +237,14 @@ impl Agent {
                 xdp_fails: self.doors.fails(device, Door::Xdp),
             })
         });
-        let carries = self
-            .configuration
-            .links
-            .iter()
-            .any(|link| link.kind.is_carried());
+        // A star's links have rungs that are carried. To change the tap's door when the first part comes
+        // would take what the kernel takes to see that no frame is under way any more, twice.
+        let carries = self.control_settings.is_some()
+            || self
+                .configuration
+                .links
+                .iter()
+                .any(|link| link.kind.is_carried());
         picks(underlay, &ports.collect::<Vec<_>>(), carries)
     }
 

@@ -268,6 +268,7 @@ struct Kernel {
 impl Agent {
     async fn start(&mut self, tap: Tap, inputs: Kernel, signals: Signals) -> Result<()> {
         let earlier = self.reconciler.now().setting;
+        self.control_settings.clone_from(&inputs.control);
         self.reconcile().await;
         self.remove_earlier_tap(earlier.map_or(0, |setting| setting.slow_path_device))
             .await;
@@ -301,7 +302,6 @@ impl Agent {
         } = inputs;
         self.join_overlay(control.clone(), own, &pass).await?;
         self.hear_elsewhere(whole, control.as_ref());
-        self.control_settings = control;
 
         let notifier = Notifier::from_environment().context("NOTIFY_SOCKET")?;
         info!(

@@ -58,7 +58,7 @@ use crate::dataplane::events::Events;
 use crate::dataplane::object::ledger_slots;
 use crate::model::host::{Device, Host};
 use crate::model::part::Part;
-use crate::model::{Addresses, Configuration, PortDevice};
+use crate::model::{Addresses, Configuration, Port, PortDevice};
 use crate::overlay::flood::FloodTable;
 use crate::overlay::message::Capacities;
 use crate::overlay::runtime::SlowPathCounts;
@@ -244,9 +244,11 @@ impl Agent {
         let path_mtus = self.path_mtus();
         let answering = self.answering();
         let carried = self.carriers.connected();
+        let early = self.early_programs();
         let given = Surroundings {
             host: &self.host,
             devices: &self.devices,
+            early: &early,
             slow_path_device: self.tap.index,
             namespace: self.namespace,
             secret: self.secret,
@@ -310,6 +312,16 @@ impl Agent {
         // Where two have shown one address, it stays with whom frames go to already.
         devices.sort_by_key(|device| !self.is_delivered_to(device));
         devices
+    }
+
+    /// The devices that become ports once their networks are there, with what the host wants of them.
+    fn waiting_devices(&self) -> impl Iterator<Item = (&Device, &Port)> {
+        let devices = self.host.devices.values();
+        let devices = devices.filter(|device| {
+            let is_port = self.configuration.port_for(&device.name).is_some();
+            !is_port && !self.is_own(device) && device.mac.is_some()
+        });
+        devices.filter_map(|device| Some((device, self.own.port_for(&device.name)?.1)))
     }
 
     /// Whether it is the underlay, or one that the agent made for itself.

@@ -32,6 +32,8 @@ pub struct Surroundings<'a> {
     pub host: &'a Host,
     /// The devices that port entries take in.
     pub devices: &'a [PortDevice],
+    /// The programs of devices that become ports as soon as their networks are there.
+    pub early: &'a BTreeSet<Attachment>,
     /// The agent's own tap; 0 while there is none.
     pub slow_path_device: u32,
     /// The inode of the agent's network namespace.

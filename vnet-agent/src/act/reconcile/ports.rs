@@ -75,6 +75,9 @@ pub(super) fn ports(
             pick.map_or(Door::Tc, |pick| pick.door),
         ));
     }
+    // To attach a program takes the kernel longer than all else that a port needs. Until its network is
+    // there, it drops the guest's frames, and counts them.
+    desired.image.attachments.extend(given.early);
     let_go(given, now, desired);
     for port in &wanted.ports {
         if let DeviceMatch::Name(name) = &port.device

@@ -243,6 +243,7 @@ fn wanted_while(
     let given = Surroundings {
         host,
         devices: &devices,
+        early: &BTreeSet::new(),
         slow_path_device: SLOW_PATH,
         namespace: 1,
         secret: 5,
