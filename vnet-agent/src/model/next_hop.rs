@@ -99,6 +99,11 @@ pub enum NeighbourState {
 }
 
 impl Neighbour {
+    /// Whether packets can be sent to it now.
+    pub const fn is_usable(&self) -> bool {
+        matches!(self.state, NeighbourState::Usable(_))
+    }
+
     /// The state to remember when the kernel says `self` after it said `before`.
     ///
     /// The kernel asks a neighbour that it keeps fresh again and again, and is "resolving" each

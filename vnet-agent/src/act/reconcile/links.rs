@@ -90,13 +90,18 @@ pub(super) fn links(
                 desired.ways.insert(link.name.clone(), way);
                 link_entry(&Path { mtu, ..path }, ledger).unwrap_or(unresolved(ledger))
             }
-            Err(NoPath { why, .. }) => {
+            Err(NoPath { why, pending }) => {
                 let cure = format!(
                     "see `ip route get {0}` and `ip neighbour show {0}`; the agent goes on as \
                      soon as the way is there",
                     link.remote
                 );
-                desired.faults.push(Fault::new(subject, why, cure));
+                let fault = Fault::new(subject, why, cure);
+                // The kernel asks a few times, and then says that nobody answers.
+                desired.faults.push(match pending {
+                    Some(_) => fault.waiting(),
+                    None => fault,
+                });
                 unresolved(ledger)
             }
         };

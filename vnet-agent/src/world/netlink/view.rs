@@ -29,6 +29,8 @@ pub(super) enum Touched {
     Nothing,
     /// The snapshot.
     Snapshot,
+    /// The snapshot, in which a way is complete that was waited for.
+    Way,
     /// The snapshot, and the answers about routes.
     Routes,
 }
@@ -62,11 +64,13 @@ impl View {
                 let before = self.neighbours.get(&key);
                 let neighbour = neighbour.after(before);
                 let changed = before != Some(&neighbour);
+                let was_usable = before.is_some_and(Neighbour::is_usable);
+                let is_way = neighbour.is_usable() && !was_usable && self.is_wanted(key);
                 self.neighbours.insert(key, neighbour);
-                if changed {
-                    Touched::Snapshot
-                } else {
-                    Touched::Nothing
+                match changed {
+                    true if is_way => Touched::Way,
+                    true => Touched::Snapshot,
+                    false => Touched::Nothing,
                 }
             }
             Event::NeighbourGone(key) => match self.neighbours.remove(&key) {
@@ -119,10 +123,17 @@ impl View {
 
     /// The neighbours whose Ethernet addresses decide about the followed destinations.
     pub(super) fn wanted_neighbours(&self) -> BTreeSet<NeighbourKey> {
-        let ways = self.routes.iter().filter_map(|(destination, route)| {
+        self.ways().collect()
+    }
+
+    fn is_wanted(&self, key: NeighbourKey) -> bool {
+        self.ways().any(|way| way == key)
+    }
+
+    fn ways(&self) -> impl Iterator<Item = NeighbourKey> {
+        self.routes.iter().filter_map(|(destination, route)| {
             next_hop::neighbour_of(*destination, route.as_ref()?, &self.host.devices)
-        });
-        ways.collect()
+        })
     }
 
     /// The host as it is now, with a next hop or a reason for each followed destination.
@@ -202,12 +213,21 @@ mod tests {
         for mac in [Mac([2, 0, 0, 0, 0, 8]), Mac([2, 0, 0, 0, 0, 9])] {
             let state = NeighbourState::Usable(Some(mac));
             let touched = view.apply(Event::Neighbour(key, neighbour(state)));
-            assert_eq!(touched, Touched::Snapshot);
+            // The first is waited for, the second can wait for what else changes.
+            let expected = match mac {
+                Mac([.., 8]) => Touched::Way,
+                _ => Touched::Snapshot,
+            };
+            assert_eq!(touched, expected);
             assert_eq!(
                 view.snapshot().next_hops[&key.1].map(|hop| hop.mac),
                 Ok(mac)
             );
         }
+        let other = (2, ip("10.0.0.3"));
+        let usable = neighbour(NeighbourState::Usable(Some(Mac([2, 0, 0, 0, 0, 3]))));
+        let touched = view.apply(Event::Neighbour(other, usable));
+        assert_eq!(touched, Touched::Snapshot, "nobody waits for that one");
         assert_eq!(view.apply(Event::NeighbourGone(key)), Touched::Snapshot);
         assert_eq!(view.snapshot().next_hops[&key.1], Err(NoNextHop::Resolving));
     }

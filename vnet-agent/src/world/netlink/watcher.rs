@@ -10,6 +10,7 @@
 //!                  v        event            quiet 5 ms, or 50 ms after the first
 //!   +---------> watching ----------> burst -------------------------------> settle
 //!   |              |                                        routes asked again, neighbours
+//!   |              |  destinations to follow, or the address of one that was waited for: at once
 //!   |              | overrun                                kept, snapshot if different
 //!   +-- resync <---+  (the first at once, then one per 10 s)
 //! ```
@@ -222,7 +223,7 @@ impl Task {
                         return;
                     }
                     self.routes_are_stale = true;
-                    self.burst.hear(Instant::now());
+                    self.settle().await;
                 }
                 heard = hear(self.events.as_mut()) => self.take_in(heard),
                 changed = hear_change(self.xdp_features.as_mut()) => self.look_again(changed),
@@ -239,8 +240,12 @@ impl Task {
                 let touched = events.map(|event| self.view.apply(event)).max();
                 let touched = touched.unwrap_or(Touched::Nothing);
                 self.routes_are_stale |= touched == Touched::Routes;
+                let now = Instant::now();
                 if touched != Touched::Nothing {
-                    self.burst.hear(Instant::now());
+                    self.burst.hear(now);
+                }
+                if touched == Touched::Way {
+                    self.burst.end_at(now);
                 }
             }
             Ok(Heard::Overrun) => {
