@@ -156,6 +156,7 @@ impl Agent {
                 id: *self.desired.links.get(&link.name)?,
                 network: self.configuration.network(network)?.id,
                 remote: link.remote,
+                has_way: self.desired.ways.contains_key(&link.name),
                 was_down: self.was_turned(link),
             };
             self.is_watched(link).then(|| (link.name.clone(), watched))

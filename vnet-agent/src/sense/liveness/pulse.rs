@@ -11,6 +11,11 @@
 //!      └────────────────── MISSES probes without any answer ─────────────────────┘
 //! ```
 //!
+//! Of a link of which nobody knows anything, it is asked more often, at first at once after each other:
+//! whoever waits for the link learns soon that it is there, also where the other end's is made a moment
+//! later. That ends with the first answer, or when the link counts as down; what is asked in between
+//! two intervals does not count as missed.
+//!
 //! The hold time begins short. Each time that a link goes down soon after it came up it doubles, up to
 //! a limit; a link that stayed up for long begins anew. An answer that is late is an answer: how long
 //! the way is does not matter, only that answers keep coming.
@@ -20,6 +25,8 @@ type Ms = u64;
 
 /// Between two probes, unless there are so many links that all together would be too many.
 pub const INTERVAL_MS: Ms = 50;
+/// Between two probes while nobody knows anything: at first, twice as long each time, up to this.
+const EAGER_MS: (Ms, Ms) = (1, 8);
 /// So many probes in a row without any answer mean that the link is down: with the interval behind the
 /// last of them, 250 ms after the last answer.
 pub const MISSES: u32 = 4;
@@ -54,9 +61,13 @@ pub struct Pulse {
     /// The number of the next probe, and how many were sent.
     next: u32,
     sent: u32,
-    /// Probes sent since the last answer.
+    /// Probes sent since the last answer, one an interval.
     unanswered: u32,
+    /// When the next of them is sent, and the next of all.
+    counted_ms: Ms,
     due_ms: Ms,
+    /// Between the last probe and the next, while nobody knows anything.
+    eager_ms: Ms,
     hold_ms: Ms,
     /// Answers in a row, since when, and the number of the last.
     good: u32,
@@ -77,7 +88,9 @@ impl Pulse {
             next: sequence,
             sent: 0,
             unanswered: 0,
+            counted_ms: now_ms,
             due_ms: now_ms,
+            eager_ms: EAGER_MS.0,
             hold_ms: HOLD_FIRST_MS,
             good: 0,
             good_since_ms: now_ms,
@@ -106,18 +119,44 @@ impl Pulse {
         if now_ms < self.due_ms {
             return None;
         }
-        if self.unanswered >= MISSES {
-            self.good = 0;
-            if self.state != State::Down {
-                self.went_down(now_ms);
+        if now_ms >= self.counted_ms {
+            if self.unanswered >= MISSES {
+                self.good = 0;
+                if self.state != State::Down {
+                    self.went_down(now_ms);
+                }
             }
+            self.unanswered = self.unanswered.saturating_add(1);
+            self.counted_ms = now_ms + interval_ms;
         }
-        self.due_ms = now_ms + interval_ms;
-        self.unanswered = self.unanswered.saturating_add(1);
+        self.due_ms = match self.state {
+            State::Unknown => self.counted_ms.min(now_ms + self.eager_pause(interval_ms)),
+            State::Up | State::Down => self.counted_ms,
+        };
         self.sent = self.sent.saturating_add(1);
         let sequence = self.next;
         self.next = self.next.wrapping_add(1);
         Some(sequence)
+    }
+
+    /// How long it waits while nobody knows anything. Where there are so many links that each is asked
+    /// less often, it is no more than twice as often.
+    fn eager_pause(&mut self, interval_ms: Ms) -> Ms {
+        let pause_ms = self.eager_ms;
+        self.eager_ms = EAGER_MS.1.min(pause_ms * 2);
+        match interval_ms > INTERVAL_MS {
+            true => interval_ms / 2,
+            false => pause_ms,
+        }
+    }
+
+    /// There is a way to the other end now, and there was none: what was not answered before says
+    /// nothing, and it is asked at once.
+    pub fn has_way(&mut self, now_ms: Ms) {
+        self.unanswered = 0;
+        self.counted_ms = now_ms;
+        self.due_ms = now_ms;
+        self.eager_ms = EAGER_MS.0;
     }
 
     /// The probe with this number was answered. Numbers that were not sent lately are ignored.
@@ -128,7 +167,10 @@ impl Pulse {
         }
         self.unanswered = 0;
         match self.state {
-            State::Unknown => self.turn(State::Up, now_ms),
+            State::Unknown => {
+                self.turn(State::Up, now_ms);
+                self.due_ms = self.counted_ms;
+            }
             State::Up => {}
             State::Down => self.count_good(sequence, now_ms),
         }

@@ -30,6 +30,8 @@ pub struct Watched {
     pub network: NetworkId,
     /// The other end.
     pub remote: IpAddr,
+    /// Whether there is a way to it: a probe would not leave otherwise.
+    pub has_way: bool,
     /// Whether its frames took another link when the agent began to watch.
     pub was_down: bool,
 }
@@ -173,7 +175,12 @@ impl Watching {
                 (line.watched.id, line.watched.remote) == (watched.id, watched.remote)
             });
             let line = match same {
-                Some(line) => Line { watched, ..line },
+                Some(mut line) => {
+                    if watched.has_way && !line.watched.has_way {
+                        line.pulse.has_way(now_ms);
+                    }
+                    Line { watched, ..line }
+                }
                 None => Line::new(watched, now_ms),
             };
             self.lines.insert(name.clone(), line);
@@ -213,6 +220,9 @@ impl Watching {
                 continue;
             };
             let Watched { id, network, .. } = line.watched;
+            if !line.watched.has_way {
+                continue;
+            }
             let request = Probe::request(sequence, sent_ns);
             self.packet.clear();
             let header = Slow::send(Slow::PROBE, HOP_LIMIT, network, id);

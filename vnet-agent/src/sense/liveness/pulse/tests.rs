@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::{CALM_MS, GOOD, HOLD_FIRST_MS, HOLD_MAX_MS, INTERVAL_MS, MISSES, Ms, Pulse, State};
+use super::{
+    CALM_MS, EAGER_MS, GOOD, HOLD_FIRST_MS, HOLD_MAX_MS, INTERVAL_MS, MISSES, Ms, Pulse, State,
+};
 
 /// How long it takes at the most to see that nobody answers.
 const DETECT_MS: Ms = INTERVAL_MS * (MISSES as Ms + 1);
@@ -57,6 +59,65 @@ fn a_path_that_carries_all_is_up_from_the_first_answer() {
     let mut run = Run::new(false, 20);
     run.pass(10_000, |_| true);
     assert_eq!(run.turns, [(20, State::Up)]);
+}
+
+#[test]
+fn a_link_that_is_answered_late_is_up_soon_after() {
+    let in_time_ms = DETECT_MS - INTERVAL_MS - EAGER_MS.1 - 3;
+    for ready_ms in 0..in_time_ms {
+        let mut run = Run::new(false, 3);
+        run.pass(DETECT_MS, |now_ms| now_ms >= ready_ms);
+        let [(up_ms, State::Up)] = run.turns[..] else {
+            panic!("{ready_ms}: {:?}", run.turns)
+        };
+        assert!(up_ms <= ready_ms + EAGER_MS.1 + 3, "{ready_ms}: {up_ms}");
+        assert!(
+            up_ms <= 2 * ready_ms + EAGER_MS.0 + 3,
+            "{ready_ms}: {up_ms}"
+        );
+    }
+}
+
+#[test]
+fn a_link_that_never_answers_is_not_asked_without_end() {
+    let mut run = Run::new(false, 3);
+    let mut asked = Vec::new();
+    run.pass(DETECT_MS, |now_ms| {
+        asked.push(now_ms);
+        false
+    });
+    assert_eq!(run.turns, [(DETECT_MS - INTERVAL_MS, State::Down)]);
+    let most = DETECT_MS / EAGER_MS.1 + 5;
+    assert!((asked.len() as Ms) < most, "{asked:?}");
+    asked.clear();
+    run.pass(1000, |now_ms| {
+        asked.push(now_ms);
+        false
+    });
+    assert_eq!(asked.len() as Ms, 1000 / INTERVAL_MS);
+}
+
+#[test]
+fn many_links_are_asked_no_more_than_twice_as_often() {
+    let interval_ms = 10 * INTERVAL_MS;
+    let mut pulse = Pulse::new(false, 0, 0);
+    let asked = (0..interval_ms * 4).filter(|&now_ms| pulse.poll(interval_ms, now_ms).is_some());
+    assert_eq!(asked.count(), 8);
+}
+
+#[test]
+fn a_way_that_appears_is_tried_at_once_and_for_as_long_as_a_new_link() {
+    let mut run = Run::new(false, 3);
+    run.pass(DETECT_MS - INTERVAL_MS, |_| false);
+    run.pulse.has_way(run.now_ms);
+    let began_ms = run.now_ms;
+    run.pass(DETECT_MS - INTERVAL_MS - 10, |now_ms| {
+        now_ms >= began_ms + 100
+    });
+    let [(up_ms, State::Up)] = run.turns[..] else {
+        panic!("{:?}", run.turns)
+    };
+    assert!(up_ms <= began_ms + 100 + EAGER_MS.1 + 3, "{up_ms}");
 }
 
 #[test]
