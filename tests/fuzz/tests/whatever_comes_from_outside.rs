@@ -43,5 +43,5 @@ macro_rules! targets {
 
 targets! {
     language, plan, settings, from_agent, from_proxy, stranger, underlay, slow_path, carrier,
-    preface, token, bundle, http,
+    preface, token, bundle, http, reader,
 }

@@ -1,28 +1,51 @@
-//! The HTTP API: bytes of a whole connection, to a server whose agent refuses everything.
+//! The HTTP API: bytes of a whole connection, to a server whose agent refuses everything; by its socket,
+//! and over TLS by somebody who may read and no more.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use vnet_agent::api::pass::PassOn;
+use vnet_agent::api::remote::tls::{HostTls, OperatorTls};
+use vnet_agent::api::remote::{Door, Plan, run};
+use vnet_agent::api::route::router;
 use vnet_agent::api::stream::Teller;
-use vnet_agent::api::{ASKS_WAITING_MAX, Refusal, Request, http};
+use vnet_agent::api::{ASKS_WAITING_MAX, Ask, Refusal, Request, http};
+use vnet_agent::identity::{Authority, Role};
 
 use super::words_of;
 use crate::engine::{Depth, Floor, Limits, Reached, Target};
 
+/// How a server is asked.
+enum Way {
+    Socket(
+        PathBuf,
+        #[expect(dead_code, reason = "it goes with the server")] TempDir,
+    ),
+    Reader {
+        door: Arc<Door>,
+        tls: OperatorTls,
+        #[expect(dead_code, reason = "the server ends when nobody can change its plan")]
+        plan: watch::Sender<Plan>,
+    },
+}
+
 /// A server, and who asks it.
 pub(super) struct Api {
     runtime: Runtime,
-    directory: TempDir,
+    way: Way,
     asked: Rc<Cell<u64>>,
+    /// What a reader may not, and was not kept from.
+    slipped: Rc<RefCell<Option<Ask>>>,
     tasks: tokio::task::LocalSet,
 }
 
@@ -30,43 +53,117 @@ const SOCKET: &str = "api.sock";
 /// For a whole conversation: only a stream of events lasts longer.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// What a reader may ask.
+fn is_reading(ask: &Ask) -> bool {
+    match ask {
+        Ask::ApplyTopology(wanted) => wanted.dry_run,
+        Ask::UndoTopology(wanted) => wanted.dry_run,
+        Ask::AddLink(_)
+        | Ask::DeleteLink { .. }
+        | Ask::AddRule(_)
+        | Ask::DeleteRule { .. }
+        | Ask::ChangeRules { .. }
+        | Ask::Trace(_)
+        | Ask::ForgetAgent { .. }
+        | Ask::Invite(_) => false,
+        _ => true,
+    }
+}
+
 impl Api {
+    /// By its socket.
     pub(super) fn new() -> Self {
+        Self::asked_by(|asks| {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join(SOCKET);
+            let listener = UnixListener::bind(&path).unwrap();
+            tokio::spawn(http::serve(
+                listener,
+                asks,
+                Teller::default(),
+                PassOn::default(),
+                std::future::pending(),
+            ));
+            Way::Socket(path, directory)
+        })
+    }
+
+    /// Over TLS, by a reader.
+    pub(super) fn of_a_reader() -> Self {
+        Self::asked_by(|asks| {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+            let (now, life) = (now.as_secs(), Duration::from_secs(1 << 20));
+            let authority = Authority::create("test", now, life).unwrap();
+            let issue = |name: &str, role| authority.issue(name, role, now, life).unwrap();
+            let (plan, planned) = watch::channel(Plan {
+                address: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+                tls: Some(HostTls::new(&issue("one", Role::Agent)).unwrap()),
+            });
+            let door = Arc::new(Door::new(router(
+                asks,
+                Teller::default(),
+                PassOn::default(),
+            )));
+            let listening = Arc::clone(&door);
+            tokio::spawn(run(planned, listening));
+            Way::Reader {
+                tls: OperatorTls::new(&issue("bob", Role::Reader)).unwrap(),
+                door,
+                plan,
+            }
+        })
+    }
+
+    fn asked_by(serve: impl FnOnce(mpsc::Sender<Request>) -> Way) -> Self {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_all().build().unwrap();
-        let directory = tempfile::tempdir().unwrap();
         let asked = Rc::new(Cell::new(0));
+        let slipped = Rc::new(RefCell::new(None));
         let tasks = tokio::task::LocalSet::new();
-        let listener = {
-            let _guard = runtime.enter();
-            UnixListener::bind(directory.path().join(SOCKET)).unwrap()
-        };
         let (asks, mut requests) = mpsc::channel::<Request>(ASKS_WAITING_MAX);
-        runtime.spawn(http::serve(
-            listener,
-            asks,
-            Teller::default(),
-            PassOn::default(),
-            std::future::pending(),
-        ));
-        let count = Rc::clone(&asked);
+        let way = {
+            let _guard = runtime.enter();
+            serve(asks)
+        };
+        let (count, seen) = (Rc::clone(&asked), Rc::clone(&slipped));
         tasks.spawn_local(async move {
-            while let Some(Request { reply, .. }) = requests.recv().await {
+            while let Some(Request { ask, reply }) = requests.recv().await {
                 count.set(count.get() + 1);
+                if !is_reading(&ask) {
+                    *seen.borrow_mut() = Some(ask);
+                }
                 let _ = reply.send(Err(Refusal::not_found("there is nothing here")));
             }
         });
         Self {
             runtime,
-            directory,
+            way,
             asked,
+            slipped,
             tasks,
         }
     }
 }
 
-async fn exchange(socket: &Path, input: &[u8]) -> io::Result<Vec<u8>> {
-    let mut stream = UnixStream::connect(socket).await?;
+impl Way {
+    async fn exchange(&self, input: &[u8]) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Socket(path, _) => Ok(talk(UnixStream::connect(path).await?, input).await),
+            Self::Reader { door, tls, .. } => {
+                let at = loop {
+                    if let Some(at) = door.heard_at() {
+                        break at;
+                    }
+                    tokio::task::yield_now().await;
+                };
+                let (stream, _) = tls.greet(TcpStream::connect(at).await?).await?;
+                Ok(talk(stream, input).await)
+            }
+        }
+    }
+}
+
+async fn talk(mut stream: impl AsyncRead + AsyncWrite + Unpin, input: &[u8]) -> Vec<u8> {
     let mut answer = Vec::new();
     let talk = async {
         // A server that has heard enough closes before it has heard all.
@@ -75,7 +172,7 @@ async fn exchange(socket: &Path, input: &[u8]) -> io::Result<Vec<u8>> {
         let _ = stream.read_to_end(&mut answer).await;
     };
     let _ = tokio::time::timeout(PATIENCE, talk).await;
-    Ok(answer)
+    answer
 }
 
 fn request(method: &str, path: &str, body: &str) -> Vec<u8> {
@@ -131,6 +228,7 @@ impl Target for Api {
  "hosts": [], "vms": [], "links": [], "rules": []}, "force": false}"#,
             ),
             post("/v1/topology/undo", "{}"),
+            post("/v1/topology/undo", r#"{"dry_run": true}"#),
             request("DELETE", "/v1/links/to-two?force=true", ""),
             request(
                 "DELETE",
@@ -188,20 +286,31 @@ impl Target for Api {
     }
 
     fn floor(&self) -> Floor {
-        Floor {
-            inside_percent: 18,
-            whole_percent: 4,
-            trails: 75,
+        // Readers are refused most of what is told apart further in.
+        match self.way {
+            Way::Socket(..) => Floor {
+                inside_percent: 18,
+                whole_percent: 4,
+                trails: 75,
+            },
+            Way::Reader { .. } => Floor {
+                inside_percent: 10,
+                whole_percent: 1,
+                trails: 18,
+            },
         }
     }
 
     fn try_one(&mut self, input: &[u8]) -> Result<Reached, String> {
         let input = mended(input);
         let before = self.asked.get();
-        let socket = self.directory.path().join(SOCKET);
-        let exchanged = exchange(&socket, &input);
+        let exchanged = self.way.exchange(&input);
         let answer = self.tasks.block_on(&self.runtime, exchanged);
         let answer = answer.map_err(|error| format!("the server is gone: {error}"))?;
+        let slipped = self.slipped.borrow_mut().take();
+        if let (Way::Reader { .. }, Some(ask)) = (&self.way, slipped) {
+            return Err(format!("a reader has had this done: {ask:?}"));
+        }
         let was_asked = self.asked.get() > before;
         let text = String::from_utf8_lossy(&answer);
         let Some((head, body)) = text.split_once("\r\n\r\n") else {

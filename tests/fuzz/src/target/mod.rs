@@ -26,6 +26,7 @@ pub fn all() -> Vec<(&'static str, Box<dyn Target>)> {
         ("token", Box::new(identity::TokenLine)),
         ("bundle", Box::new(identity::BundleFile)),
         ("http", Box::new(http::Api::new())),
+        ("reader", Box::new(http::Api::of_a_reader())),
     ]
 }
 
