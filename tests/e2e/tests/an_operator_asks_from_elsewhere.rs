@@ -294,3 +294,85 @@ fn place_and_certificate_change_while_the_agent_runs() {
         Ok(())
     });
 }
+
+#[test]
+fn who_is_revoked_is_put_out_everywhere() {
+    in_lab("revoked", |lab| {
+        let mut overlay = Overlay::new(lab, 1)?;
+        let desk = Desk::new(lab, &overlay)?;
+        let alice = desk.issue("alice", "operator", "90d")?;
+        let bob = desk.issue("bob", "operator", "90d")?;
+        let list = overlay.authority.join("revoked");
+        let one = &mut overlay.agents[0];
+        let copy = one.host.directory().join("revoked");
+        fs::write(&copy, "")?;
+        let named = format!("[agent]\nrevoked = \"{}\"", copy.display());
+        let settings = format!("{API}{}", overlay::agent_settings(&one.host));
+        one.agent
+            .write_settings(&settings.replacen("[agent]", &named, 1))?;
+        one.agent.restart()?;
+        let (proxy, one) = (&overlay.proxy, &overlay.agents[0].host);
+        listens(
+            proxy,
+            &overlay::proxy_settings(&proxy.host, &overlay.authority),
+        )?;
+        overlay.until_whole()?;
+        let revoke = |name: &str| {
+            let ca = overlay.authority.display().to_string();
+            desk.host.vnetctl(["ca", "revoke", name, "--ca", &ca])
+        };
+        let is_put_out = |place: &str, who: &str| -> Result<Option<()>> {
+            let refused = desk.ask(place, who, &["status"])?;
+            Ok(refused.stderr.contains("is revoked").then_some(()))
+        };
+
+        // What alice has open ends; bob's goes on.
+        let mut watches = Vec::new();
+        for who in [&alice, &bob] {
+            let mut watch = desk.host.command(lab::Binaries::find()?.vnetctl);
+            watch.args(["--at", "10.0.0.1", "--credentials", who, "watch"]);
+            let heard = desk.host.directory().join("heard");
+            watches.push(Process::start_logged(watch, &File::create(heard)?)?);
+        }
+        try_eventually("both listen", || {
+            Ok((remote(&proxy.host)?.connections == 2).then_some(()))
+        })?;
+        revoke("alice")?;
+        try_eventually("alice's stream ends", || watches[0].ended())?;
+        assert_eq!(watches[1].ended()?, None);
+        try_eventually("alice is put out", || is_put_out("10.0.0.1", &alice))?;
+        assert_eq!(desk.status("10.0.0.1", &bob)?.name, "proxy");
+
+        // Another host goes by the list once it has it.
+        assert_eq!(desk.status("10.0.0.2", &alice)?.name, "one");
+        fs::copy(&list, &copy)?;
+        try_eventually("alice is put out there too", || {
+            is_put_out("10.0.0.2", &alice)
+        })?;
+        assert_eq!(desk.status("10.0.0.2", &bob)?.name, "one");
+        // A list that cannot be read lets nobody in again.
+        fs::write(&copy, "alice is back")?;
+        ask::until(one, "the mistake is named", |status| {
+            let mut problems = status.problems.iter();
+            problems.any(|problem| problem.subject == "revoked")
+        })?;
+        is_put_out("10.0.0.2", &alice)?.context("alice is let in")?;
+
+        // A host that is revoked stays apart, until it has a certificate that was made later.
+        revoke("one")?;
+        try_eventually("one is put out", || {
+            Ok((!overlay::is_together(one)?).then_some(()))
+        })?;
+        try_eventually("one is turned away", || {
+            let turned = overlay::agents(&proxy.host)?.turned_away;
+            let count = turned.get("a certificate that is revoked");
+            Ok(count.filter(|&&count| count > 1).map(drop))
+        })?;
+        std::thread::sleep(Duration::from_secs(1));
+        overlay::identity(one, &overlay.authority, "one", "agent", "90d")?;
+        overlay.until_whole()?;
+        let again = desk.issue("alice", "operator", "90d")?;
+        assert_eq!(desk.status("10.0.0.1", &again)?.name, "proxy");
+        Ok(())
+    });
+}

@@ -23,6 +23,7 @@ use super::joiner::Joiner;
 use super::liveness::Watch;
 use super::overlay::{self, Control};
 use super::path_mtu::Probing;
+use super::revoked::Revocations;
 use super::route::Routes;
 use super::tap::OwnTap;
 use super::{Agent, Inputs, namespace, secret};
@@ -183,6 +184,7 @@ pub async fn run(settings_path: &Path) -> Result<()> {
     let control = settings.control.clone();
     let mut part = overlay::kept_part(&store, control.as_ref())?;
     let (own, source) = configuration(&store, settings, settings_path, fingerprint, part.as_ref())?;
+    let revocations = Revocations::new(&agent_settings, control.as_ref());
     let limits = own.limits;
     let (mut configuration, mut waiting) = overlay::with_part(&own, part.as_ref(), limits);
     if let Some(problem) = configuration.problems().into_iter().next() {
@@ -244,6 +246,7 @@ pub async fn run(settings_path: &Path) -> Result<()> {
         started,
         changed: SystemTime::now(),
         control: Control::None,
+        revocations,
         elsewhere: None,
         routes: Routes::default(),
         control_settings: None,

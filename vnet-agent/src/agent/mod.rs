@@ -21,6 +21,7 @@ mod overlay;
 mod path_mtu;
 mod proxy;
 mod remote;
+mod revoked;
 mod route;
 mod rung;
 mod status;
@@ -106,6 +107,7 @@ pub struct Agent {
     started: Instant,
     changed: SystemTime,
     control: Control,
+    revocations: revoked::Revocations,
     /// Who asks over the network; nothing before the API listens.
     elsewhere: Option<remote::Elsewhere>,
     routes: route::Routes,
@@ -186,6 +188,7 @@ impl Agent {
                     self.reconcile().await;
                 }
                 _ = look.tick() => {
+                    self.revocations.look();
                     self.elsewhere.as_mut().map(remote::Elsewhere::look);
                     if self.look_at_frames() {
                         self.reconcile().await;

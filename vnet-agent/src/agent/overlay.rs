@@ -153,7 +153,16 @@ impl Agent {
                 let name = self.settings.name.clone();
                 let asked = (own, Rights::Agents(may_change));
                 let (identity, store) = (&settings.identity, &self.store);
-                let proxy = Proxy::start(name, listen, identity, authority, store, asked).await;
+                let proxy = Proxy::start(
+                    name,
+                    listen,
+                    identity,
+                    authority,
+                    store,
+                    asked,
+                    self.revocations.follow(),
+                )
+                .await;
                 Control::Proxy(Box::new(proxy.context("making the overlay's proxy")?))
             }
         };

@@ -32,6 +32,7 @@ use super::calls::{self, Rights};
 use super::member::Identity;
 use super::overlay::{Control, Happening, now_unix_ms};
 use crate::api::{Agents, Invited, NewInvite, Refusal, RolloutStatus};
+use crate::identity::revoked::Revoked;
 use crate::identity::{Invites, Role};
 use crate::model::part::Part;
 use crate::model::topology::History;
@@ -116,6 +117,7 @@ impl Proxy {
         authority: Option<PathBuf>,
         store: &StateStore,
         (own, rights): (Router, Rights),
+        revoked: watch::Receiver<Arc<Revoked>>,
     ) -> Result<Self> {
         let (identity, bundle) = Identity::read(identity, &name, Role::Proxy)?;
         if let Some(directory) = &authority {
@@ -149,7 +151,7 @@ impl Proxy {
         let address = listener.local_addr()?;
         let (calling, called) = mpsc::channel(QUESTIONS_MAX);
         let answering = tokio::spawn(calls::answer(called, own, rights));
-        let door = Arc::new(Door::new(shown, asking, calling));
+        let door = Arc::new(Door::new(shown, asking, calling, revoked));
         let task = tokio::spawn(listen::run(listener, Arc::clone(&door)));
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);

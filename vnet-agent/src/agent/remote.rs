@@ -5,9 +5,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use axum::Router;
+use tokio::sync::watch;
 use tracing::warn;
 
 use super::Agent;
@@ -17,6 +19,7 @@ use crate::api::RemoteStatus;
 use crate::api::remote::Remote;
 use crate::api::remote::tls::HostTls;
 use crate::identity::Certificate;
+use crate::identity::revoked::Revoked;
 use crate::settings::ControlSettings;
 use crate::store::secret::{self, FileVersion};
 
@@ -29,12 +32,17 @@ pub(super) struct Elsewhere {
     /// Why the identity will not do.
     why: Option<String>,
     address: Option<SocketAddr>,
+    revoked: watch::Receiver<Arc<Revoked>>,
     /// Nothing while nobody has ever been wanted.
     remote: Option<Remote>,
 }
 
 impl Elsewhere {
-    pub(super) const fn new(router: Router, identity: Option<PathBuf>) -> Self {
+    const fn new(
+        router: Router,
+        identity: Option<PathBuf>,
+        revoked: watch::Receiver<Arc<Revoked>>,
+    ) -> Self {
         Self {
             router,
             identity,
@@ -42,6 +50,7 @@ impl Elsewhere {
             says: None,
             why: None,
             address: None,
+            revoked,
             remote: None,
         }
     }
@@ -50,7 +59,7 @@ impl Elsewhere {
     pub(super) fn listen(&mut self, address: Option<SocketAddr>) {
         self.address = address;
         if address.is_some() && self.remote.is_none() {
-            match Remote::start(self.router.clone()) {
+            match Remote::start(self.router.clone(), self.revoked.clone()) {
                 Ok(remote) => self.remote = Some(remote),
                 Err(error) => self.why = Some(format!("there is no thread for it: {error}")),
             }
@@ -158,7 +167,7 @@ impl Agent {
     pub(super) fn hear_elsewhere(&mut self, router: Router, control: Option<&ControlSettings>) {
         let identity = self.settings.identity.clone();
         let identity = identity.or_else(|| control.map(|control| control.identity.clone()));
-        let mut elsewhere = Elsewhere::new(router, identity);
+        let mut elsewhere = Elsewhere::new(router, identity, self.revocations.follow());
         elsewhere.listen(self.settings.api);
         self.elsewhere = Some(elsewhere);
     }

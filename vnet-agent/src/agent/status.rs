@@ -42,6 +42,7 @@ impl Agent {
         let elsewhere = self.elsewhere.as_ref();
         let unheard = elsewhere.map(Elsewhere::faults).unwrap_or_default();
         problems.extend(unheard.iter().map(problem));
+        problems.extend(self.revocations.fault().iter().map(problem));
         let redirect_failures = self.reconciler.plane().counting().clone();
         if let Counting::Not { why: Some(why) } = &redirect_failures {
             problems.push(Problem {

@@ -18,6 +18,7 @@ pub mod authority;
 pub mod bundle;
 pub mod certificate;
 pub mod life;
+pub mod revoked;
 pub mod token;
 pub mod trust;
 

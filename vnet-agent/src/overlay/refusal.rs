@@ -22,6 +22,8 @@ pub enum Turned {
     NotYetValid,
     /// Its certificate is wrong in another way, or not a host's.
     BadCertificate,
+    /// Its certificate is revoked.
+    Revoked,
     /// Its certificate is for something else.
     WrongRole,
     /// It does not believe our certificate.
@@ -74,6 +76,7 @@ impl fmt::Display for Turned {
             Self::Expired => "a certificate that is over",
             Self::NotYetValid => "a certificate that is not good yet",
             Self::BadCertificate => "a certificate that is wrong",
+            Self::Revoked => "a certificate that is revoked",
             Self::WrongRole => "a certificate for something else",
             Self::Distrust => "it does not believe our certificate",
             Self::NoTls => "no TLS 1.3",

@@ -34,6 +34,8 @@ pub struct AgentSettings {
     pub probe_mtu: bool,
     /// Whether links are asked, again and again, if their other ends answer.
     pub watch_links: bool,
+    /// The list of those whose certificates it believes no more.
+    pub revoked: Option<PathBuf>,
     /// What this host proves who it is with: a file with its certificate, the authority's, and its
     /// key.
     pub identity: Option<PathBuf>,
@@ -56,6 +58,7 @@ impl Default for AgentSettings {
             count_refused: true,
             probe_mtu: true,
             watch_links: true,
+            revoked: None,
             identity: None,
         }
     }
@@ -86,6 +89,7 @@ pub(super) fn read(document: &DeTable<'_>, reader: &mut Reader) -> AgentSettings
         "count_refused",
         "probe_mtu",
         "watch_links",
+        "revoked",
         "identity",
     ];
     let default = AgentSettings::default();
@@ -120,6 +124,10 @@ pub(super) fn read(document: &DeTable<'_>, reader: &mut Reader) -> AgentSettings
     let device = reader.read(section, "slow_path_device", |value| {
         text(value, "\"vnet-slow\"").map(str::to_owned)
     });
+    let example = PathBuf::from("/etc/vnet/revoked");
+    let revoked = section
+        .value("revoked")
+        .map(|_| path(reader, section, "revoked", example, PATH_MAX));
     let example = PathBuf::from("/etc/vnet/identity.pem");
     let identity = section
         .value("identity")
@@ -148,6 +156,7 @@ pub(super) fn read(document: &DeTable<'_>, reader: &mut Reader) -> AgentSettings
         count_refused: count_refused.or(default.count_refused),
         probe_mtu: probe_mtu.or(default.probe_mtu),
         watch_links: watch_links.or(default.watch_links),
+        revoked,
         identity,
     }
 }

@@ -226,6 +226,9 @@ impl fmt::Display for Summary {
         if let Some(identity) = &agent.identity {
             writeln!(f, "  identity   {}", identity.display())?;
         }
+        if let Some(revoked) = &agent.revoked {
+            writeln!(f, "  revoked    {}", revoked.display())?;
+        }
         writeln!(f, "  underlay   {underlay}")?;
         writeln!(f, "  networks   {}", self.networks)?;
         writeln!(f, "  ports      {}", self.ports)?;

@@ -62,6 +62,7 @@ slow_path_device = "other-slow"
 count_refused = false
 probe_mtu = false
 watch_links = false
+revoked = "/etc/vnet/revoked"
 identity = "/etc/vnet/identity.pem"
 
 [underlay]
@@ -152,6 +153,7 @@ fn a_file_that_says_everything_is_understood() {
         count_refused: false,
         probe_mtu: false,
         watch_links: false,
+        revoked: Some("/etc/vnet/revoked".into()),
         identity: Some("/etc/vnet/identity.pem".into()),
     };
     assert_eq!(settings.agent, agent);
@@ -299,6 +301,7 @@ fn a_right_file_is_summed_up_with_its_effective_values() {
   state      /var/lib/other
   slow path  other-slow
   identity   /etc/vnet/identity.pem
+  revoked    /etc/vnet/revoked
   underlay   address 10.0.0.1, UDP port 6082, TCP port 6083, door tc
   networks   2
   ports      2

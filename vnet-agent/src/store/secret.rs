@@ -9,6 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use crate::identity::revoked::Revoked;
 use crate::identity::{Authority, Bundle, IdentityError};
 
 /// Why a file of secrets could not be read or written.
@@ -45,6 +46,8 @@ const BYTES_MAX: u64 = 64 * 1024;
 
 /// The certificate of an authority, in its directory.
 pub const AUTHORITY_CERTIFICATE: &str = "ca.pem";
+/// The list of those whose certificates it has revoked.
+pub const REVOKED: &str = "revoked";
 /// Its key.
 pub const AUTHORITY_KEY: &str = "ca.key";
 
@@ -140,6 +143,18 @@ pub fn version(path: &Path) -> Result<FileVersion, SecretError> {
 /// The file is not there, or is none.
 pub fn read_bundle(path: &Path) -> Result<Bundle, SecretError> {
     Bundle::parse(&read(path)?).map_err(|source| SecretError::Content {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Reads a list of those whose certificates are revoked.
+///
+/// # Errors
+///
+/// The file is not there, or is none.
+pub fn read_revoked(path: &Path) -> Result<Revoked, SecretError> {
+    Revoked::parse(&read(path)?).map_err(|source| SecretError::Content {
         path: path.to_owned(),
         source,
     })

@@ -15,6 +15,7 @@ use vnet_agent::api::remote::tls::{HostTls, OperatorTls};
 use vnet_agent::api::remote::{Door, Plan, run};
 use vnet_agent::api::stream::{Event, EventKind};
 use vnet_agent::api::{Answer, Ask, Request};
+use vnet_agent::identity::revoked::Revoked;
 use vnet_agent::identity::{Authority, Bundle, Role};
 use vnet_agent::overlay::refusal::{Turned, TurnedCounts};
 
@@ -47,6 +48,7 @@ pub fn over(authority: &Authority, name: &str, role: Role) -> Bundle {
 pub struct Elsewhere {
     pub plan: watch::Sender<Plan>,
     pub door: Arc<Door>,
+    pub revoked: watch::Sender<Arc<Revoked>>,
     pub at: SocketAddr,
     task: JoinHandle<()>,
 }
@@ -58,12 +60,14 @@ impl Elsewhere {
             address: Some("127.0.0.1:0".parse().unwrap()),
             tls: Some(HostTls::new(host).unwrap()),
         });
-        let door = Arc::new(Door::new(agent.router()));
+        let revoked = watch::Sender::default();
+        let door = Arc::new(Door::new(agent.router(), revoked.subscribe()));
         let task = tokio::spawn(run(planned, Arc::clone(&door)));
         let at = heard(&door).await;
         Self {
             plan,
             door,
+            revoked,
             at,
             task,
         }
@@ -516,4 +520,44 @@ async fn a_stream_ends_with_the_certificate() {
         lasted <= short && lasted + Duration::from_secs(60) > short,
         "{lasted:?}"
     );
+}
+
+#[tokio::test]
+async fn who_is_revoked_is_not_heard_and_what_he_has_ends() {
+    let (agent, authority, elsewhere, operator) = all().await;
+    let bob = issue(&authority, "bob", Role::Operator);
+    let mut streams = Vec::new();
+    for who in [&operator, &bob] {
+        let mut stream = elsewhere.connect(who).await;
+        stream.write_all(EVENTS.as_bytes()).await.unwrap();
+        assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
+        streams.push(stream);
+    }
+    let mut list = Revoked::default();
+    list.add("alice", now_unix_s()).unwrap();
+    elsewhere.revoked.send_replace(Arc::new(list));
+    let [mut alices, mut bobs] = <[_; 2]>::try_from(streams).unwrap();
+    let _ = alices.read_to_end(&mut Vec::new()).await;
+    elsewhere.until(Turned::Revoked, 1).await;
+    let response = elsewhere.exchange(&operator, STATUS.as_bytes()).await;
+    assert_eq!(response.status, 403, "{response:?}");
+    let refusal = response.refusal().to_string();
+    assert!(
+        refusal.contains("alice") && refusal.contains("revoked"),
+        "{refusal}"
+    );
+    assert_eq!(elsewhere.count(Turned::Revoked), 2);
+    assert_eq!(agent.asked(), []);
+
+    // One that is made later counts, and others are not disturbed.
+    let later = now_unix_s() + 1;
+    let again = authority
+        .issue("alice", Role::Operator, later, HOUR)
+        .unwrap();
+    let response = elsewhere.exchange(&again, STATUS.as_bytes()).await;
+    assert_eq!(response.status, 200);
+    agent.tell(Event::now(EventKind::Stopping, "agent", "it stops"));
+    let mut rest = Vec::new();
+    bobs.read_to_end(&mut rest).await.unwrap();
+    assert!(String::from_utf8(rest).unwrap().contains("it stops"));
 }

@@ -99,11 +99,9 @@ impl Api {
                 address: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
                 tls: Some(HostTls::new(&issue("one", Role::Agent)).unwrap()),
             });
-            let door = Arc::new(Door::new(router(
-                asks,
-                Teller::default(),
-                PassOn::default(),
-            )));
+            let router = router(asks, Teller::default(), PassOn::default());
+            let (_, nobody) = watch::channel(Arc::default());
+            let door = Arc::new(Door::new(router, nobody));
             let listening = Arc::clone(&door);
             tokio::spawn(run(planned, listening));
             Way::Reader {

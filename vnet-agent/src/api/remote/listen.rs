@@ -141,6 +141,13 @@ async fn receive(
         }
         Err(_) => return door.turn(Turned::TooSlow, from),
     };
+    if door.revoked.borrow().covers(&certificate) {
+        door.turn(Turned::Revoked, from);
+        let message = format!("this certificate of {} is revoked", certificate.name);
+        let cure = "where the authority is, `vnetctl ca issue` makes another";
+        let refusal = Refusal::forbidden(message).cure(cure);
+        return serve_one(stream, refusing(refusal), STREAM_TIMEOUT).await;
+    }
     let longest = good_for(&certificate).min(STREAM_TIMEOUT);
     let Some(known) = door.known.take(&certificate.name) else {
         door.turn(Turned::TooMany, from);
@@ -150,8 +157,23 @@ async fn receive(
     };
     drop(place);
     debug!(%from, name = certificate.name, "an operator or reader has come");
-    serve_one(stream, router(&door, certificate, from), longest).await;
+    let router = router(&door, certificate.clone(), from);
+    tokio::select! {
+        () = serve_one(stream, router, longest) => {}
+        () = revoked(&door, &certificate) => door.turn(Turned::Revoked, from),
+    }
     drop(known);
+}
+
+/// Waits until a certificate is revoked.
+async fn revoked(door: &Door, certificate: &Certificate) {
+    let mut list = door.revoked.clone();
+    let covered = list.wait_for(|list| list.covers(certificate));
+    let is_unknown = covered.await.is_err();
+    if is_unknown {
+        // Nobody can revoke any more.
+        std::future::pending().await
+    }
 }
 
 fn router(door: &Arc<Door>, certificate: Certificate, from: SocketAddr) -> Router {

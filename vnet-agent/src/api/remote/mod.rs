@@ -24,6 +24,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::timeout;
 use tracing::info;
 
+use crate::identity::revoked::Revoked;
 use crate::overlay::refusal::{Turned, TurnedCounts};
 use places::Places;
 use tls::HostTls;
@@ -79,6 +80,7 @@ pub struct Door {
     streams: Arc<Semaphore>,
     turned: Mutex<TurnedCounts>,
     heard: Mutex<Heard>,
+    revoked: watch::Receiver<Arc<Revoked>>,
 }
 
 /// Whether anybody can be heard.
@@ -96,10 +98,11 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Door {
-    /// A door with nobody at it, to these paths.
-    pub fn new(router: Router) -> Self {
+    /// A door with nobody at it, to these paths, and not for the revoked.
+    pub fn new(router: Router, revoked: watch::Receiver<Arc<Revoked>>) -> Self {
         Self {
             router,
+            revoked,
             strangers: Places::new(STRANGERS_MAX),
             known: Places::new(KNOWN_MAX),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
@@ -148,9 +151,9 @@ impl Remote {
     /// # Errors
     ///
     /// The system gives no thread.
-    pub fn start(router: Router) -> io::Result<Self> {
+    pub fn start(router: Router, revoked: watch::Receiver<Arc<Revoked>>) -> io::Result<Self> {
         let (plan, planned) = watch::channel(Plan::default());
-        let door = Arc::new(Door::new(router));
+        let door = Arc::new(Door::new(router, revoked));
         let (end, ended) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

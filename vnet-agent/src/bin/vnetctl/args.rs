@@ -284,6 +284,7 @@ mod tests {
             "ca issue two --ca /etc/vnet/ca --role agent --valid 12h --out two.pem",
             "ca issue alice --role operator",
             "ca issue bob --role reader",
+            "ca revoke alice --ca /etc/vnet/ca",
             "--at hub@10.0.0.1:6083 --credentials alice.pem status",
             "topology apply f --at hub.example.org --credentials alice.pem",
             "topology check lan.vnet -o json",

@@ -11,6 +11,7 @@ use clap::{Subcommand, ValueEnum};
 use serde_json::json;
 use vnet_agent::api::{Invited, NewInvite};
 use vnet_agent::identity::life::{AUTHORITY_LIFE, HOST_LIFE, parse_length};
+use vnet_agent::identity::revoked::Revoked;
 use vnet_agent::identity::{Authority, IdentityError, Role};
 use vnet_agent::store::secret;
 
@@ -49,6 +50,16 @@ pub enum Verb {
         /// Where to put it; NAME.pem otherwise.
         #[arg(long, value_name = "PATH")]
         out: Option<PathBuf>,
+    },
+    /// Have all certificates of a name that were made until now count no more, on the API and the
+    /// control channel. A proxy with this authority goes by it at once, and living connections end; to
+    /// other hosts the list is copied, and named there: revoked under [agent].
+    Revoke {
+        /// The host, or who somebody is.
+        name: String,
+        /// The authority's directory; the list there is called `revoked`.
+        #[arg(long, default_value = ".", value_name = "DIRECTORY")]
+        ca: PathBuf,
     },
     /// Make a token for a host, good for one `vnetctl join` there. Asks the agent of this host, which
     /// must be the proxy and have the authority's key.
@@ -126,6 +137,7 @@ pub async fn run(verb: Verb, client: &Client, screen: &Screen) -> anyhow::Result
                 &json!({ "directory": directory, "fingerprint": fingerprint }),
             )
         }
+        Verb::Revoke { name, ca } => revoke(&name, &ca, screen),
         Verb::Issue {
             host,
             ca,
@@ -134,6 +146,28 @@ pub async fn run(verb: Verb, client: &Client, screen: &Screen) -> anyhow::Result
             out,
         } => issue(&host, &ca, role.into(), valid, out, screen),
     }
+}
+
+fn revoke(name: &str, ca: &std::path::Path, screen: &Screen) -> anyhow::Result<ExitCode> {
+    // Whoever may revoke holds the authority.
+    secret::read_authority(ca)?;
+    let path = ca.join(secret::REVOKED);
+    let mut list = match path.exists() {
+        true => secret::read_revoked(&path)?,
+        false => Revoked::default(),
+    };
+    let now = now_unix_s()?;
+    list.add(name, now)?;
+    secret::replace(&path, &list.to_string())?;
+    say(
+        screen,
+        &format!(
+            "{}: certificates of {name} that were made until now count no more\n  a host's links stay \
+             until the proxy forgets it: vnetctl agents forget {name}\n",
+            path.display()
+        ),
+        &json!({ "file": path, "name": name, "until_unix_s": now }),
+    )
 }
 
 fn issue(

@@ -24,6 +24,7 @@ use super::call::{CALLS_MAX, Incoming, Outgoing, Pending};
 use super::control_tls::{Came, ProxyTls};
 use super::line::{Heard, Line, LineError};
 use crate::identity::Certificate;
+use crate::identity::revoked::Revoked;
 use crate::model::part::Part;
 
 /// For a connection to show who it is.
@@ -101,6 +102,8 @@ pub struct Door {
     pub questions: mpsc::Sender<Question>,
     /// Takes what agents ask of the API.
     pub asking: mpsc::Sender<Incoming>,
+    /// Whose certificates count no more.
+    revoked: watch::Receiver<Arc<Revoked>>,
     /// Who was turned away.
     pub turned: Mutex<TurnedCounts>,
     unknown: Mutex<BTreeMap<IpAddr, usize>>,
@@ -118,9 +121,11 @@ impl Door {
         tls: watch::Receiver<ProxyTls>,
         questions: mpsc::Sender<Question>,
         asking: mpsc::Sender<Incoming>,
+        revoked: watch::Receiver<Arc<Revoked>>,
     ) -> Self {
         Self {
             tls,
+            revoked,
             questions,
             asking,
             turned: Mutex::default(),
@@ -226,6 +231,9 @@ async fn receive(
                 .await
                 .map_err(|_| Turned::TooSlow)?
         }
+        Came::Member(_, certificate) if door.revoked.borrow().covers(&certificate) => {
+            Err(Turned::Revoked)
+        }
         Came::Member(stream, certificate) => {
             let members = Arc::clone(&door.members).try_acquire_owned();
             let member = members.map_err(|_| Turned::TooMany)?;
@@ -313,8 +321,17 @@ async fn attend(
         replies: mpsc::channel(CALLS_MAX),
         parting: None,
     };
+    let mut is_revoked = false;
     while session.parting.is_none() {
-        let event = session.next().await;
+        let shown = session.certificate.clone();
+        let event = tokio::select! {
+            biased;
+            () = revoked(door, &shown) => {
+                is_revoked = true;
+                break;
+            }
+            event = session.next() => event,
+        };
         let now = session.started.elapsed();
         for deed in session.end.step(now, event) {
             session.carry_out(deed).await;
@@ -324,6 +341,9 @@ async fn attend(
     let _ = session.door.questions.send(Question::Gone(id)).await;
     let parting = session.parting.take();
     session.line.end().await;
+    if is_revoked {
+        return Err(Turned::Revoked);
+    }
     match parting {
         Some(Parting::Expired) => Err(Turned::Expired),
         Some(Parting::Nonsense(why)) => {
@@ -340,6 +360,17 @@ async fn attend(
             Ok(())
         }
         None => Ok(()),
+    }
+}
+
+/// Waits until a certificate is revoked.
+async fn revoked(door: &Door, certificate: &Certificate) {
+    let mut list = door.revoked.clone();
+    let covered = list.wait_for(|list| list.covers(certificate));
+    let is_unknown = covered.await.is_err();
+    if is_unknown {
+        // Nobody can revoke any more.
+        std::future::pending().await
     }
 }
 
