@@ -2,6 +2,8 @@
 //! of them, asked on any. What is not as the model says is said in a line, and a host that cannot be
 //! asked does not end it.
 
+use std::time::Instant;
+
 use anyhow::{Context, Result, ensure};
 use e2e::ask;
 use e2e::firewall::{self, Passes};
@@ -103,6 +105,21 @@ fn over_the_star_with_a_rule_by_hand_a_cut_path_and_a_host_that_is_gone() {
         firewall::set(&overlay.underlay, &site, Passes::Everything)?;
         until_on(&overlay, &overlay.agents[0], Transport::Udp)?;
 
+        // One that says nothing, for a while.
+        let stopped = overlay.agents[2].agent.id().context("it runs")?.to_string();
+        one.run(["kill", "-STOP", &stopped])?;
+        let silent = between(&proxy, 2, 4);
+        one.run(["kill", "-CONT", &stopped])?;
+        let silent = silent?;
+        assert_eq!(hosts(&silent), ["one", "proxy", "three"]);
+        let last = &silent.hops[2];
+        let said_nothing = matches!(
+            last.unasked,
+            Some(Unasked::Silent { .. } | Unasked::Apart { .. })
+        );
+        ensure!(said_nothing && arrives_in(last) == Some("vm0"), "{last:?}");
+        overlay.until_whole()?;
+
         // A host whose agent has gone: its kernel forwards on, and the model speaks for it.
         overlay.agents[2].agent.terminate()?;
         try_eventually("the proxy notices", || {
@@ -188,9 +205,10 @@ fn of_the_whole_star(overlay: &Overlay) -> Result<()> {
     assert_eq!(given.collect::<Vec<_>>(), ["lan0", "vm0", "vm0"]);
     assert_eq!(all.differs, None);
 
+    let began = Instant::now();
     let shown = one.attempt_vnetctl(["topology", "route", &name(2), &name(4)])?;
     let shown = shown.successful()?.stdout;
-    println!("{shown}");
+    println!("{shown}{} ms", began.elapsed().as_millis());
     ensure!(
         shown.contains("\nhop 2     proxy, in by link to-one (from one)\n"),
         "{shown}"

@@ -42,6 +42,6 @@ macro_rules! targets {
 }
 
 targets! {
-    language, plan, settings, from_agent, from_proxy, stranger, underlay, slow_path, carrier,
-    preface, token, bundle, http, reader,
+    language, plan, settings, from_agent, from_proxy, stranger, traces, underlay, slow_path,
+    carrier, preface, token, bundle, http, reader,
 }

@@ -69,6 +69,11 @@ impl Rights {
     }
 }
 
+fn is_change(call: &Call) -> bool {
+    let path = call.path.split('?').next().unwrap_or_default();
+    CHANGES.contains(&(call.method.as_str(), path))
+}
+
 fn is_only_a_plan(body: &str) -> bool {
     let body: Option<serde_json::Value> = serde_json::from_str(body).ok();
     body.is_some_and(|body| body["dry_run"] == serde_json::Value::Bool(true))
@@ -82,7 +87,7 @@ pub(super) async fn answer(mut asked: mpsc::Receiver<Incoming>, router: Router, 
             Ok(()) => {
                 let router = router.clone();
                 tokio::spawn(async move {
-                    if call.method != "GET" {
+                    if is_change(&call) {
                         info!(from, path = call.path, "passed on by an agent");
                     }
                     let asked = timeout(PATIENCE, ask(router, call)).await;
@@ -163,6 +168,7 @@ mod tests {
             assert!(allowed("one", &call("GET", question, "")), "{question}");
         }
         assert!(allowed("two", &change) && !allowed("one", &change));
+        assert!(is_change(&change) && !is_change(&call("POST", "/v1/trace", "{}")));
         assert!(allowed("one", &plan));
         for (method, path) in [
             ("GET", "/v1/configuration"),

@@ -17,6 +17,7 @@ use crate::model::{self, Configuration};
 
 pub mod change;
 pub mod count;
+pub mod heard;
 pub mod http;
 pub mod inventory;
 pub mod metrics;

@@ -19,6 +19,7 @@ pub fn all() -> Vec<(&'static str, Box<dyn Target>)> {
         ("from_agent", Box::new(control::FromAgent)),
         ("from_proxy", Box::new(control::FromProxy)),
         ("stranger", Box::new(control::Stranger::new())),
+        ("traces", Box::new(control::Traces::new())),
         ("underlay", Box::new(frame::Wire::new())),
         ("slow_path", Box::new(frame::SlowPath::new())),
         ("carrier", Box::new(carrier::Stream)),

@@ -6,6 +6,7 @@
 mod from_agent;
 mod from_proxy;
 mod stranger;
+mod trace;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,6 +20,7 @@ use super::same;
 pub(super) use from_agent::FromAgent;
 pub(super) use from_proxy::FromProxy;
 pub(super) use stranger::Stranger;
+pub(super) use trace::Traces;
 
 /// The bytes of a conversation.
 fn stream(input: &[u8]) -> Vec<u8> {
