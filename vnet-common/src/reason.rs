@@ -50,8 +50,8 @@ reasons! {
     NoRule = 3, "no-rule", "no rule matches; add one, or a default rule (destination none)";
     /// A rule says so.
     Rule = 4, "rule", "a rule says drop";
-    /// The rule leads to where the frame came from.
-    Reflection = 5, "reflection", "the rule leads back to where the frame came from";
+    /// The frame would go back to where it came from, or is a copy of one that has been here.
+    Reflection = 5, "reflection", "it leads back to where it came from, or has been here before";
     /// The rule names a port whose device does not exist now.
     PortAbsent = 6, "port-absent", "the rule leads to a port whose device does not exist now";
     /// The rule names a link that is not there.

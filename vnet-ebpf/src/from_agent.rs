@@ -92,6 +92,7 @@ fn send<F: Frame, T: Tables>(
         hop_limit: header.hop_limit,
         network: [a, b, c],
         entropy: Entropy::new(),
+        copy: 0,
     };
     let is_probe = header.kind == Slow::PROBE;
     if is_probe {
@@ -103,6 +104,7 @@ fn send<F: Frame, T: Tables>(
     } else {
         let parsed = parse::ethernet(frame)?;
         outside.entropy = parse::entropy(frame, &parsed);
+        outside.copy = header.copy();
     }
     // A probe is as large as the agent wants: it is sent to find out what the link carries.
     let sent = deliver::over(frame, tables, header.link(), &outside, is_probe)?;
@@ -138,6 +140,7 @@ fn arrived<F: Frame, T: Tables>(
         origin,
         bytes,
         manners: PortEntry::DIRECT,
+        copy: header.copy(),
     };
     let mut into = IntoPort::NONE;
     let action = resolve::resolve(tables, &arrival, &mut into, || true)?;

@@ -57,6 +57,7 @@ fn switch<F: Frame, T: Tables>(
         origin: Origin::port(PortId(device)),
         bytes,
         manners: PortEntry::DIRECT,
+        copy: 0,
     };
     let mut into = IntoPort::NONE;
     let action = resolve::resolve(tables, &arrival, &mut into, || {

@@ -138,6 +138,7 @@ fn switch<F: Frame, T: Tables>(
         origin: Origin::link(admitted.link),
         bytes,
         manners,
+        copy: admitted.copy,
     };
     let mut into = IntoPort::NONE;
     let action = resolve::resolve(tables, &arrival, &mut into, || true)?;

@@ -1,11 +1,14 @@
 //! The promise: the whole overlay changes its shape under load, and no frame is lost or comes twice;
 //! and where a host does not follow, all of it is as it was before.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::ask;
-use e2e::frame::{guest, numbered};
+use e2e::frame::{BROADCAST, guest, number_of, numbered};
 use e2e::overlay::{Overlay, Place};
 use e2e::signal;
 use e2e::stream::{Stream, during};
@@ -116,6 +119,118 @@ fn star_ring_mesh_and_bus_follow_each_other_under_load() {
         let [second, third] = inner.context("both streams end")?;
         for outcome in [first, second, third] {
             outcome.must_be_perfect(10 * BETWEEN)?;
+        }
+        Ok(())
+    });
+}
+
+/// Between two frames for many: what the agents' slow paths take without a drop.
+const PAUSE: Duration = Duration::from_millis(3);
+/// How long a copy may be late.
+const LATE: Duration = Duration::from_secs(1);
+
+/// The text in this file with direct links that take all frames for many: with the star they make rings.
+fn flood_all(file: &str) -> Result<()> {
+    let text = std::fs::read_to_string(file)?;
+    let is_direct = |line: &&str| line.starts_with("LINK UDP") && !line.contains("proxy");
+    let flood = |line: &str| match is_direct(&line) {
+        true => {
+            let link = line.split(" FLOOD").next().unwrap_or(line);
+            format!("{link} FLOOD ALWAYS\n")
+        }
+        false => format!("{line}\n"),
+    };
+    std::fs::write(file, text.lines().map(flood).collect::<String>())?;
+    Ok(())
+}
+
+/// How often each numbered broadcast of `from` comes to this guest until all is done.
+fn hear(from: &TapGuest, guest: &TapGuest, done: &AtomicBool) -> Result<BTreeMap<u64, u32>> {
+    let stations = [BROADCAST.0, from.mac().0].concat();
+    let mut heard: BTreeMap<u64, u32> = BTreeMap::new();
+    while !done.load(Ordering::Acquire) {
+        let frame = guest
+            .receive(Duration::from_millis(20))?
+            .unwrap_or_default();
+        if let Some(number) = number_of(&frame).filter(|_| frame.starts_with(&stations)) {
+            *heard.entry(number).or_default() += 1;
+        }
+    }
+    Ok(heard)
+}
+
+/// How often each numbered broadcast of `from` came to each of the others while `happen` happened, and how
+/// many were sent.
+fn broadcasts_during(
+    from: &TapGuest,
+    others: &[&TapGuest],
+    happen: impl FnOnce() -> Result<()>,
+) -> Result<(u64, Vec<BTreeMap<u64, u32>>)> {
+    let over = AtomicBool::new(false);
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            let mut sent = 0;
+            let mut result = Ok(());
+            while result.is_ok() && !over.load(Ordering::Relaxed) {
+                result = from.send(&numbered(from.mac(), BROADCAST, sent, 100));
+                sent += 1;
+                thread::sleep(PAUSE);
+            }
+            thread::sleep(LATE);
+            done.store(true, Ordering::Release);
+            result.map(|()| sent)
+        });
+        let listeners: Vec<_> = others
+            .iter()
+            .map(|&guest| scope.spawn(|| hear(from, guest, &done)))
+            .collect();
+        let happened = happen();
+        over.store(true, Ordering::Relaxed);
+        let panicked = "a thread panicked";
+        let sent = sender.join().ok().context(panicked)??;
+        let heard = listeners
+            .into_iter()
+            .map(|listener| listener.join().ok().context(panicked)?)
+            .collect::<Result<_>>()?;
+        happened.map(|()| (sent, heard))
+    })
+}
+
+#[test]
+fn frames_for_many_come_once_while_their_tree_becomes_rings_and_a_tree_again() {
+    in_lab("replanted", |lab| {
+        let overlay = Overlay::new(lab, 3)?;
+        let loads = loads(&overlay)?;
+        let proxy = &overlay.proxy.host;
+        let base = base(proxy)?;
+        let (one, others) = loads.split_first().context("three guests")?;
+        let others: Vec<&TapGuest> = others.iter().collect();
+        let (sent, heard) = broadcasts_during(one, &others, || {
+            thread::sleep(LATE);
+            for shape in ["ring of one, two, three", "bus of two, one, three"] {
+                let file = text(proxy, &base, shape)?;
+                flood_all(&file)?;
+                let applied = proxy.attempt_vnetctl(["topology", "apply", &file])?;
+                ensure!(applied.success(), "{shape}: {}", applied.stderr);
+                thread::sleep(LATE);
+                let undone = proxy.attempt_vnetctl(["topology", "undo"])?;
+                ensure!(undone.success(), "after {shape}: {}", undone.stderr);
+                thread::sleep(LATE);
+            }
+            Ok(())
+        })?;
+        ensure!(sent > 1000, "{sent} are too few to mean anything");
+        for (guest, heard) in others.iter().zip(heard) {
+            let wrong: Vec<_> = (0..sent)
+                .map(|number| (number, heard.get(&number).copied().unwrap_or(0)))
+                .filter(|&(_, times)| times != 1)
+                .collect();
+            ensure!(
+                wrong.is_empty(),
+                "of {sent}, at {}: {wrong:?}",
+                guest.port()
+            );
         }
         Ok(())
     });
@@ -239,7 +354,7 @@ fn nobody_has_to_wait_for_a_change_and_no_other_begins_meanwhile() {
         signal::send(&two.agent, Signal::SIGSTOP)?;
         let begun = proxy.attempt_vnetctl(["topology", "apply", &file, "--no-wait"]);
         let other = proxy.attempt_vnetctl(["topology", "apply", &file, "--no-wait"]);
-        std::thread::sleep(Duration::from_millis(200));
+        thread::sleep(Duration::from_millis(200));
         signal::send(&two.agent, Signal::SIGCONT)?;
         let (begun, other) = (begun?, other?);
         ensure!(begun.success(), "{}", begun.stderr);

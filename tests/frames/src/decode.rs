@@ -78,13 +78,14 @@ fn slow(frame: &[u8]) -> String {
     ];
     let kind = kinds.get(usize::from(frame[14])).unwrap_or(&"?");
     format!(
-        "slow {kind} hops={} network={} port={} link={} origin={} mtu={}",
+        "slow {kind} hops={} network={} port={} link={} origin={} mtu={} or copy={}",
         frame[15],
         number(16),
         number(20),
         number(24),
         frame[28],
-        u16::from_ne_bytes([frame[30], frame[31]])
+        u16::from_ne_bytes([frame[30], frame[31]]),
+        u32::from_be_bytes([0, frame[29], frame[30], frame[31]])
     )
 }
 

@@ -64,8 +64,8 @@ fn options_words<'a>(inside: &Inside<'a>) -> Result<(usize, Option<&'a str>)> {
     Ok((total, None))
 }
 
-/// `option LINK [cookie=N|wrong] [stream=N|cpu] [sequence=N] [sent=N|now]`: the option of our
-/// links. `option class=N type=N [words=N] [says=N]`: anybody's, with that many words of data.
+/// `option LINK [cookie=N|wrong] [stream=N|cpu] [sequence=N] [sent=N|now] [copy=N]`: the option of
+/// our links. `option class=N type=N [words=N] [says=N]`: anybody's, with that many words of data.
 pub fn option(words: &mut Words<'_>, inside: &Inside<'_>) -> Result<Header> {
     if let Some(class) = words.value("class") {
         let data: u8 = words.number("words", 0)?;
@@ -95,7 +95,8 @@ pub fn option(words: &mut Words<'_>, inside: &Inside<'_>) -> Result<Header> {
     bytes.push(stream);
     bytes.extend(&sequence.to_be_bytes()[1..]);
     bytes.extend(sent_ns);
-    bytes.extend([0, 0, 0, 0, 0x65, 0x58]);
+    bytes.extend(words.number("copy", 0u32)?.to_be_bytes());
+    bytes.extend([0x65, 0x58]);
     Ok(Header { bytes, clock })
 }
 
@@ -135,8 +136,8 @@ pub fn probe(words: &mut Words<'_>) -> Result<Header> {
 }
 
 /// `slow frame|probe-reply|deliver|send|probe|too-big|carry|arrived|KIND NETWORK [port=P] [link=L]
-/// [slot=NETWORK] [hops=N] [mtu=N] [to=MAC] [type=N]`: the header on the agent's tap. To the agent it names where the frame came from,
-/// from the agent where it goes. Numbers are in the host's order; network `none` is 0.
+/// [slot=NETWORK] [hops=N] [mtu=N|copy=N] [to=MAC] [type=N]`: the header on the agent's tap. To the
+/// agent it names where the frame came from, from the agent where it goes. Numbers are in the host's order; network `none` is 0.
 pub fn slow(words: &mut Words<'_>, inside: &Inside<'_>) -> Result<Vec<u8>> {
     const AGENT: [u8; 6] = [0x02, b'v', b'n', b'e', b't', 0];
     let word = words.next_plain().context("which kind?")?;
@@ -181,7 +182,13 @@ pub fn slow(words: &mut Words<'_>, inside: &Inside<'_>) -> Result<Vec<u8>> {
     for number in [network, port, link] {
         bytes.extend(number.to_ne_bytes());
     }
-    bytes.extend([origin, 0]);
-    bytes.extend(words.number("mtu", 0u16)?.to_ne_bytes());
+    bytes.push(origin);
+    match words.value("copy") {
+        Some(copy) => bytes.extend(&u32::try_from(number(copy)?)?.to_be_bytes()[1..]),
+        None => {
+            bytes.push(0);
+            bytes.extend(words.number("mtu", 0u16)?.to_ne_bytes());
+        }
+    }
     Ok(bytes)
 }

@@ -22,6 +22,7 @@ use vnet_agent::model::wanted::{in_force, is_new};
 use vnet_agent::model::{Addresses, Configuration, DeviceMatch, Part, Port, PortDevice};
 use vnet_agent::overlay::flood::FloodTable;
 use vnet_agent::overlay::message::{Capacities, IntroducedPort, Introduction};
+use vnet_agent::overlay::once::Once;
 use vnet_agent::overlay::slow_path::Receivers;
 use vnet_common::addr::{Mac, PortId};
 use vnet_common::table::port::PortState;
@@ -62,6 +63,7 @@ pub struct SimHost {
     tables: HeapTables,
     receivers: Receivers,
     agent_dropped: u64,
+    once: Once,
     is_running: bool,
     is_watching: bool,
     watch: Watch,
@@ -145,6 +147,7 @@ impl SimHost {
             tables: HeapTables::default(),
             receivers: Receivers::default(),
             agent_dropped: 0,
+            once: Once::new(0),
             is_running: true,
             is_watching: false,
             watch: Watch::default(),

@@ -211,7 +211,15 @@ pub fn star_around(mut topology: Topology, center: usize) -> Topology {
             flood: Flooding::Always,
         })
         .collect();
-    let mut topology = routed(topology);
+    flooded(routed(topology))
+}
+
+/// The same where everything that no rule is about goes to everybody, over all links: also in rings.
+#[must_use]
+pub fn flooded(mut topology: Topology) -> Topology {
+    for link in &mut topology.links {
+        link.flood = Flooding::Always;
+    }
     for host in &topology.hosts {
         for network in NETWORKS {
             topology.rules.push(Rule {

@@ -11,7 +11,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use sim::topology::{bare, routed, star_around, ways};
 use sim::world::{Conditions, STEPS_MAX, World};
-use vnet_agent::model::topology::{Topology, Vm};
+use vnet_agent::model::topology::{Target, Topology, Vm};
 use vnet_agent::overlay::rollout::{Parts, Place, Plan};
 use vnet_common::addr::Mac;
 
@@ -147,6 +147,11 @@ fn is_promised(topologies: [&Topology; 2], from: &Vm, to: &Vm) -> bool {
     topologies.into_iter().all(leads)
 }
 
+/// Whether everything for many goes everywhere.
+fn is_flooded(topology: &Topology) -> bool {
+    topology.rules.iter().any(|rule| rule.to == Target::Flood)
+}
+
 /// What is wrong with what came of a frame.
 fn fault(topologies: [&Topology; 2], (from, to): &Sent, got: &[String]) -> Option<String> {
     let mut once = got.to_vec();
@@ -156,8 +161,14 @@ fn fault(topologies: [&Topology; 2], (from, to): &Sent, got: &[String]) -> Optio
         return Some(format!("{from} -> {to} came twice: {got:?}"));
     }
     let vms = topologies[0].vms.iter();
-    let mut peers = vms.filter(|vm| vm.network == from.network && vm.mac == *to);
-    let owner = peers.next()?;
+    let mut peers = vms.filter(|vm| vm.network == from.network && vm.name != from.name);
+    if *to == Mac::BROADCAST {
+        let missing = peers.find(|peer| {
+            !once.contains(&peer.name) && is_flooded(topologies[0]) && is_flooded(topologies[1])
+        });
+        return missing.map(|peer| format!("{from} -> everybody has not come to {peer}"));
+    }
+    let owner = peers.find(|vm| vm.mac == *to)?;
     if got.iter().any(|name| *name != owner.name) {
         return Some(format!("{from} -> {to} came to {got:?}"));
     }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use sim::topology::{bare, mac, routed, star, ways, with_any_rules};
+use sim::topology::{bare, flooded, mac, routed, star, ways, with_any_rules};
 use sim::world::{Conditions, Delivery, World, frame};
 use vnet_agent::model::topology::{Fate, Router, Topology, Vm, Why};
 use vnet_common::addr::Mac;
@@ -167,6 +167,38 @@ proptest! {
                 .collect();
             expected.sort();
             prop_assert_eq!(got, expected);
+        }
+        assert_balanced(&world);
+    }
+
+    #[test]
+    fn a_frame_for_many_reaches_everyone_once_over_any_links_rings_too(
+        topology in bare().prop_map(flooded),
+        jitter_ns in 0..5 * MILLISECOND_NS,
+        seed: u64,
+    ) {
+        let conditions = Conditions { jitter_ns, ..Conditions::default() };
+        let mut world = World::new(&topology, conditions, seed);
+        world.bring_about(&topology, 1);
+        for vm in &topology.vms {
+            for destination in [Mac::BROADCAST, mac(99)] {
+                world.delivered.clear();
+                world.send(MILLISECOND_NS, vm, destination, b"who has");
+                world.run();
+                let mut got: Vec<_> =
+                    world.delivered.iter().map(|d| (&d.host, &d.device)).collect();
+                got.sort();
+                let peers = topology.vms.iter().filter(|peer| peer.network == vm.network);
+                let mut expected: Vec<_> = peers
+                    .filter(|peer| peer.name != vm.name && is_reachable(&topology, vm, peer))
+                    .map(|peer| (&peer.host, &peer.device))
+                    .collect();
+                expected.sort();
+                prop_assert_eq!(got, expected, "{} -> {}", vm, destination);
+            }
+        }
+        for (name, host) in &world.hosts {
+            prop_assert_eq!(host.dropped(Reason::HopLimit), 0, "in circles through {}", name);
         }
         assert_balanced(&world);
     }

@@ -74,6 +74,11 @@ impl Offload {
         sum_at: 0,
     };
 
+    /// Whether the frame is to be cut into several.
+    pub const fn is_to_be_cut(&self) -> bool {
+        self.segmentation != 0
+    }
+
     /// The work on the frame behind `headers` bytes that the header counts from; nothing where it is
     /// not about that frame.
     pub fn behind(&self, headers: u16) -> Option<Work> {

@@ -4,6 +4,7 @@
 pub mod carrier;
 pub mod flood;
 pub mod message;
+pub mod once;
 pub mod picture;
 pub mod refusal;
 pub mod roll;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
@@ -16,6 +16,7 @@ use vnet_common::wire::probe::Probe;
 use vnet_common::wire::slow::Slow;
 use zerocopy::{FromBytes, IntoBytes};
 
+use super::once::Once;
 use super::slow_path::{Receivers, parse};
 use super::too_big;
 use super::via::carry::outbox::Outboxes;
@@ -84,6 +85,8 @@ pub async fn run(
     counts: Arc<SlowPathCounts>,
 ) {
     let mut buffer = vec![0; FRAME_BYTES_MAX];
+    let began = Instant::now();
+    let mut once = Once::new(start());
     loop {
         let (length, offload) = match tap.read(&mut buffer).await {
             Ok(read) => read,
@@ -101,7 +104,17 @@ pub async fn run(
                 Slow::CARRY => carry(&askers.outboxes, &header, &offload, frame, &counts),
                 Slow::FRAME => {
                     let receivers = Arc::clone(&receivers.borrow());
-                    spread(&tap, &receivers, &header, (&offload, frame), &counts).await
+                    let now_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+                    let copies = receivers.copies(&header, frame).and_then(|copies| {
+                        once.number(copies, &header, frame, offload.is_to_be_cut(), now_ms)
+                    });
+                    match copies {
+                        Ok(copies) => {
+                            spread(&tap, copies, (&offload, frame), &counts).await;
+                            Ok(())
+                        }
+                        Err(reason) => Err(reason),
+                    }
                 }
                 Slow::TOO_BIG => {
                     let back = receivers.borrow().back_to_sender(&header);
@@ -146,16 +159,21 @@ fn carry(
     Ok(())
 }
 
+/// Where numbers go on from: another place after a restart.
+fn start() -> u32 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.subsec_nanos())
+}
+
 /// Copies a frame to everyone who gets it.
 async fn spread(
     tap: &Tap,
-    receivers: &Receivers,
-    header: &Slow,
+    copies: Vec<Slow>,
     (offload, frame): (&Offload, &[u8]),
     counts: &SlowPathCounts,
-) -> Result<(), Reason> {
+) {
     let mut written = 0;
-    for target in receivers.copies(header, frame)? {
+    for target in copies {
         match write(tap, &target, offload, frame).await {
             Ok(()) => written += 1,
             Err(reason) => counts.count_drop(reason),
@@ -165,7 +183,6 @@ async fn spread(
     counts
         .flooded
         .fetch_add(u64::from(written > 0), Ordering::Relaxed);
-    Ok(())
 }
 
 /// Tells the sender of a frame that was too big what would have fitted.

@@ -1,7 +1,8 @@
 //! What becomes of a frame that came up to the agent?
 //!
 //! Input: its header and bytes, and who is to get frames for many. Output: the headers of the
-//! copies to be written back, or the reason why there are none. Pure.
+//! copies to be written back, or the reason why there are none. Whether one has been here before is
+//! `once.rs`'s question. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -71,7 +72,7 @@ impl Receivers {
         self.detours.get(&link).copied().unwrap_or(link)
     }
 
-    /// The headers of the copies of this frame.
+    /// The headers of the copies of this frame, without a number.
     ///
     /// # Errors
     ///

@@ -3,11 +3,12 @@
 //! ```text
 //! | class 0xff76 | type 1 | words 6 |
 //! | cookie 8                                  |
-//! | 0x6558 | stream | sequence 3 | sent, ns mod 2^32, 4 | zero 4 | 0x6558 |
+//! | 0x6558 | stream | sequence 3 | sent, ns mod 2^32, 4 | zero | copy 3 | 0x6558 |
 //! ```
 //!
 //! The cookie proves the sender before anything else is believed. Stream and sequence count a
-//! link's packets per sending CPU; the send time is 0 where the frame was not stamped.
+//! link's packets per sending CPU; the send time is 0 where the frame was not stamped. All copies of a
+//! frame for many have one number, by which a host knows one that it has had already; 0 is none.
 //!
 //! It is as long as two Ethernet headers, and where those have their ethertype it says that an
 //! Ethernet header follows. That is for the receiving kernel: it joins the segments in the packets
@@ -37,7 +38,9 @@ header! {
         /// The sender's monotonic clock, nanoseconds modulo 2^32; 0 where not stamped.
         pub sent_ns: [u8; 4],
         /// Zero; ignored.
-        pub reserved: [u8; 4],
+        pub reserved: u8,
+        /// What all copies of a frame for many have in common; 0 where it is none.
+        pub copy: [u8; 3],
         /// [`geneve::ETHERNET`], for the kernel that joins.
         pub second_ethertype: [u8; 2],
     }
@@ -55,6 +58,9 @@ impl LinkOption {
     /// Where the stream is, and behind it the sequence.
     pub const STREAM_AT: usize = core::mem::offset_of!(Self, stream);
 
+    /// Where the number of a frame for many is.
+    pub const COPY_AT: usize = core::mem::offset_of!(Self, copy);
+
     /// An option to be filled in for each frame.
     pub const fn new(cookie: Cookie) -> Self {
         Self {
@@ -64,7 +70,8 @@ impl LinkOption {
             stream: 0,
             sequence: [0; 3],
             sent_ns: [0; 4],
-            reserved: [0; 4],
+            reserved: 0,
+            copy: [0; 3],
             second_ethertype: geneve::ETHERNET,
         }
     }
@@ -73,6 +80,13 @@ impl LinkOption {
     #[inline(always)]
     pub const fn cookie(&self) -> Cookie {
         Cookie(u64::from_be_bytes(self.cookie))
+    }
+
+    /// The number of a frame for many; below 2^24.
+    #[inline(always)]
+    pub const fn copy(&self) -> u32 {
+        let [a, b, c] = self.copy;
+        u32::from_be_bytes([0, a, b, c])
     }
 }
 

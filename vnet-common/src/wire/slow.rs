@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! | destination 6 | source 6 | type | kind | hop limit |
-//! | network 4 | port 4 | link 4 | origin | 0 | MTU 2 |
+//! | network 4 | port 4 | link 4 | origin | copy 3, or 0 and MTU 2 |
 //! ```
 //!
 //! It begins like an Ethernet header, so that a capture on the tap shows it as what it is. To the
 //! agent the type is 0x88b5. From the agent it is IPv4's, although none follows: a TC program may
-//! take bytes off the front of IP packets only. Numbers are in host order: it never leaves the host.
+//! take bytes off the front of IP packets only. Numbers are in host order, since it never leaves the host;
+//! `copy` is as it is on the wire.
 
 use super::ethernet::{IPV4, LOCAL};
 use super::header;
@@ -31,8 +32,7 @@ header! {
         port: [u8; 4],
         link: [u8; 4],
         origin: u8,
-        _pad: u8,
-        mtu: [u8; 2],
+        more: [u8; 3],
     }
 }
 
@@ -59,6 +59,9 @@ impl Slow {
     /// From the agent: a frame that was carried here over the link that is named.
     pub const ARRIVED: u8 = 8;
 
+    /// The highest number of a frame for many.
+    pub const COPY_MAX: u32 = 0x00ff_ffff;
+
     /// A header for a frame that came from `origin`.
     #[inline(always)]
     pub const fn to_agent(kind: u8, hop_limit: u8, network: NetworkId, origin: Origin) -> Self {
@@ -77,7 +80,8 @@ impl Slow {
         // No IP packet is larger than this says it may be.
         let mtu = if mtu > 0xffff { 0xffff } else { mtu as u16 };
         let mut header = Self::to_agent(Self::TOO_BIG, 0, network, origin);
-        header.mtu = mtu.to_ne_bytes();
+        let [first, second] = mtu.to_ne_bytes();
+        header.more = [0, first, second];
         header
     }
 
@@ -129,9 +133,17 @@ impl Slow {
             port: port.to_ne_bytes(),
             link: link.to_ne_bytes(),
             origin,
-            _pad: 0,
-            mtu: [0; 2],
+            more: [0; 3],
         }
+    }
+
+    /// The same for a copy of a frame for many that has this number, below 2^24.
+    #[inline(always)]
+    #[must_use]
+    pub const fn numbered(mut self, copy: u32) -> Self {
+        let [_, a, b, c] = copy.to_be_bytes();
+        self.more = [a, b, c];
+        self
     }
 
     /// The network, or nothing where the header is not ours.
@@ -171,7 +183,16 @@ impl Slow {
     /// How many bytes behind an Ethernet header would have fitted; of a frame that was too big.
     #[inline(always)]
     pub const fn mtu(&self) -> u16 {
-        u16::from_ne_bytes(self.mtu)
+        let [_, first, second] = self.more;
+        u16::from_ne_bytes([first, second])
+    }
+
+    /// What all copies of a frame for many have in common, see [`super::link_option`]; 0 where nobody
+    /// gave it a number. Not of a frame that was too big.
+    #[inline(always)]
+    pub const fn copy(&self) -> u32 {
+        let [a, b, c] = self.more;
+        u32::from_be_bytes([0, a, b, c])
     }
 
     /// Whether it begins as one to the agent must.

@@ -45,6 +45,8 @@ pub struct Admitted {
     pub is_control: bool,
     /// The ethertype of what is inside.
     pub protocol: [u8; 2],
+    /// The number of a frame for many; 0 for all others.
+    pub copy: u32,
 }
 
 /// What the outer headers make of a packet.
@@ -194,10 +196,17 @@ pub fn admit<F: Frame, T: Tables>(
     };
     let entry = tables.admission(&key).ok_or(Reason::UnknownPeer)?;
     let at = outer.geneve_at.wrapping_add(Geneve::BYTES);
-    match own_option_alone(frame, at, options) {
-        Some(cookie) => proves(Some(cookie), entry.cookie),
-        None => frame.walk_options(at, options, entry.cookie),
-    }?;
+    let copy = match own_option_alone(frame, at, options) {
+        Some(option) => {
+            proves(Some(option.cookie()), entry.cookie)?;
+            option.copy()
+        }
+        // Not from an agent of ours: nobody there gives numbers.
+        None => {
+            frame.walk_options(at, options, entry.cookie)?;
+            0
+        }
+    };
     Ok(Admitted {
         link: entry.link,
         ledger: entry.ledger,
@@ -208,6 +217,7 @@ pub fn admit<F: Frame, T: Tables>(
         headers: headers_bytes(frame, outer).ok_or(Reason::Geneve)?,
         is_control: geneve.flags & Geneve::CONTROL != 0,
         protocol: geneve.protocol,
+        copy,
     })
 }
 
@@ -219,15 +229,15 @@ fn headers_bytes<F: Frame>(frame: &F, outer: &Outer) -> Option<usize> {
     Some(before.wrapping_add(core::hint::black_box(geneve.options_bytes()) & 0xfc))
 }
 
-/// The cookie, in the common case: our option and no other.
+/// The common case: our option and no other.
 #[inline(always)]
-fn own_option_alone<F: Frame>(frame: &F, at: usize, options: usize) -> Option<Cookie> {
+fn own_option_alone<F: Frame>(frame: &F, at: usize, options: usize) -> Option<LinkOption> {
     if options != LinkOption::BYTES {
         return None;
     }
     let option: LinkOption = frame.read(at)?;
     if option.header == LinkOption::HEADER {
-        Some(option.cookie())
+        Some(option)
     } else {
         None
     }

@@ -50,6 +50,7 @@ pub fn deliver<F: Frame, T: Tables>(
                 hop_limit,
                 network: [a, b, c],
                 entropy,
+                copy: 0,
             };
             match to_link(frame, tables, LinkId(action.target()), arrival, &outside) {
                 // A guest's own tunnel that is to be segmented: no tunnel goes around it before it
@@ -153,7 +154,7 @@ fn send<F: Frame, T: Tables>(
         let [a, b, c] = outside.network;
         let network = NetworkId::new(u32::from_be_bytes([0, a, b, c]));
         let network = network.ok_or(Reason::UnknownNetwork)?;
-        let header = Slow::carry(outside.hop_limit, network, id);
+        let header = Slow::carry(outside.hop_limit, network, id).numbered(outside.copy);
         to_agent(frame, tables, &header)?;
     }
     tables.count(link.ledger, |ledger| ledger.sent.add(bytes));
@@ -175,6 +176,7 @@ fn flood<F: Frame, T: Tables>(
         }
     }
     let header = Slow::to_agent(Slow::FRAME, hop_limit, arrival.key.network, arrival.origin);
+    let header = header.numbered(arrival.copy);
     to_agent(frame, tables, &header)
 }
 

@@ -25,6 +25,8 @@ pub struct Outside {
     pub network: [u8; 3],
     /// What chooses the outer source port.
     pub entropy: Entropy,
+    /// The number of a frame for many; 0 for all others.
+    pub copy: u32,
 }
 
 const AFTER_IPV4: usize = 34;
@@ -52,7 +54,7 @@ pub fn encap<F: Frame, T: Tables>(
         (true, true) => over_ipv6::<F, 70>(frame, link, outside),
     }?;
     if !is_plain && !cfg!(feature = "without-link-fields") {
-        option(frame, tables, id, link, after_ip).ok_or(Reason::NoHeadroom)?;
+        option(frame, tables, id, link, after_ip, outside.copy).ok_or(Reason::NoHeadroom)?;
     }
     Ok(())
 }
@@ -135,13 +137,18 @@ fn option<F: Frame, T: Tables>(
     id: LinkId,
     link: &LinkEntry,
     after_ip: usize,
+    copy: u32,
 ) -> Option<()> {
     let (stream, sequence) = tables.next_sequence(id);
     let [_, high, middle, low] = sequence.to_be_bytes();
-    let at = after_ip
+    let option_at = after_ip
         .wrapping_add(Udp::BYTES)
-        .wrapping_add(Geneve::BYTES)
-        .wrapping_add(LinkOption::STREAM_AT);
+        .wrapping_add(Geneve::BYTES);
+    if copy != 0 {
+        let [_, a, b, c] = copy.to_be_bytes();
+        frame.write(option_at.wrapping_add(LinkOption::COPY_AT), &[a, b, c])?;
+    }
+    let at = option_at.wrapping_add(LinkOption::STREAM_AT);
     frame.write(at, &[stream, high, middle, low])?;
     if link.flags & LinkEntry::STAMP != 0 {
         // 0 means "not stamped"; the one instant in 2^32 that is 0 is told as 1.

@@ -27,6 +27,8 @@ pub struct Arrival {
     /// Which flags of a port it may be delivered by, of `PortEntry::JOIN` and
     /// `PortEntry::DIRECT`.
     pub manners: u32,
+    /// The number of a frame for many, see `vnet_common::wire::link_option`; 0 for all others.
+    pub copy: u32,
 }
 
 /// What delivering into a port needs to know of it. A flow remembers it with its decision, so that

@@ -12,6 +12,7 @@ use e2e::settings::Settings;
 use e2e::stage::{PORT, Stage, link_to};
 use e2e::stream::during;
 use lab::{Host, in_lab, try_eventually};
+use vnet_agent::overlay::carrier::message::HEADER_BYTES;
 use vnet_agent::overlay::carrier::preface::{Opener, WELCOME_BYTES};
 use vnet_common::addr::Cookie;
 
@@ -118,7 +119,7 @@ fn an_agent_gone_wrong_with_the_right_cookie_is_put_out_for_a_giant() {
         let header = |length: u32, network: u32, kind: u8| {
             let mut bytes = [length.to_be_bytes(), network.to_be_bytes()].concat();
             bytes.extend([kind, 64]);
-            bytes.resize(20, 0);
+            bytes.resize(HEADER_BYTES, 0);
             bytes
         };
         talk(header(u32::MAX, 7, 1))?;

@@ -20,6 +20,7 @@ fn frame(bytes: usize, work: Work) -> Vec<u8> {
         network: NetworkId::new(7).unwrap(),
         hop_limit: 64,
         work,
+        copy: 9,
         bytes: &frame,
     };
     write(&mut written, &carried).unwrap();

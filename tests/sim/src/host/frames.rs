@@ -69,7 +69,11 @@ impl SimHost {
             self.turn_links();
             return Vec::new();
         }
-        let Ok(copies) = self.receivers.copies(&header, frame) else {
+        let now_ms = self.now_ms();
+        let copies = self.receivers.copies(&header, frame);
+        let copies =
+            copies.and_then(|copies| self.once.number(copies, &header, frame, false, now_ms));
+        let Ok(copies) = copies else {
             self.agent_dropped += 1;
             return Vec::new();
         };

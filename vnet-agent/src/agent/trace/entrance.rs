@@ -233,6 +233,7 @@ fn wrapped(frame: &[u8], entry: &LinkEntry, network: NetworkId) -> Option<Vec<u8
         hop_limit: HOP_LIMIT,
         network: [a, b, c],
         entropy: Entropy::new(),
+        copy: 0,
     };
     encap(
         &mut packet,

@@ -102,7 +102,8 @@ pub enum Why {
     Back,
     /// It is to go to everybody, and nobody else is there.
     Nobody,
-    /// It has been here before, from the same side: it goes round until its hop limit.
+    /// It has been here before, from the same side. One for many is known there and dropped; any other
+    /// goes round until its hop limit.
     Loop,
 }
 
@@ -398,7 +399,7 @@ impl fmt::Display for Why {
             Self::Rule => "a rule says so",
             Self::Back => "it would go back where it came from",
             Self::Nobody => "nobody else is there",
-            Self::Loop => "it has been there before: it goes round until its hop limit",
+            Self::Loop => "it has been there before: one for many ends there, any other goes round until its hop limit",
         })
     }
 }

@@ -4,18 +4,19 @@
 //! nothing on this connection can be believed any more.
 //!
 //! ```text
-//! | length 4 | network 4 | kind | hops | cuts | sums | headers 2 | segment 2 | from 2 | at 2 | frame |
+//! | length 4 | network 4 | kind | hops | cuts | sums | headers 2 | segment 2 | from 2 | at 2 | copy 4 | frame |
 //! ```
 //!
-//! Numbers are big-endian; `length` is the frame's. The last six are what its sender left to devices
-//! ([`Work`]).
+//! Numbers are big-endian; `length` is the frame's. From `cuts` to `at` is what its sender left to devices
+//! ([`Work`]); all copies of a frame for many have one number, see `vnet_common::wire::link_option`.
 
 use vnet_common::addr::NetworkId;
+use vnet_common::wire::slow::Slow;
 
 use crate::model::offload::Work;
 
 /// Bytes before each frame.
-pub const HEADER_BYTES: usize = 20;
+pub const HEADER_BYTES: usize = 24;
 /// The largest frame: a whole IP packet that is still to be cut, Ethernet's header and two tags.
 pub const FRAME_BYTES_MAX: usize = 65_535 + 14 + 8;
 /// Less is no frame.
@@ -42,6 +43,8 @@ pub struct Carried<'a> {
     pub hop_limit: u8,
     /// What is left to do to it.
     pub work: Work,
+    /// The number of a frame for many, below 2^24; 0 for all others.
+    pub copy: u32,
     /// The frame.
     pub bytes: &'a [u8],
 }
@@ -58,6 +61,9 @@ pub enum BadMessage {
     /// No network has this number.
     #[error("a frame of network {0}, which is none")]
     Network(u32),
+    /// No frame for many has this number.
+    #[error("a frame for many with the number {0}, which none has")]
+    Copy(u32),
     /// What is left to do is not about this frame.
     #[error("a frame whose checksum or segments lie outside of it")]
     Work,
@@ -73,7 +79,8 @@ pub fn first(bytes: &[u8]) -> Result<Option<(Message<'_>, usize)>, BadMessage> {
         return Ok(None);
     };
     let &[l0, l1, l2, l3, n0, n1, n2, n3, kind, hop_limit, ..] = header;
-    let &[.., cuts, sums, h0, h1, s0, s1, f0, f1, a0, a1] = header;
+    let &[.., cuts, sums, h0, h1, s0, s1, f0, f1, a0, a1, _, _, _, _] = header;
+    let &[.., c0, c1, c2, c3] = header;
     let length = u32::from_be_bytes([l0, l1, l2, l3]);
     // Before anything waits for that many.
     let frame_bytes = usize::try_from(length).unwrap_or(usize::MAX);
@@ -85,6 +92,10 @@ pub fn first(bytes: &[u8]) -> Result<Option<(Message<'_>, usize)>, BadMessage> {
     }
     let number = u32::from_be_bytes([n0, n1, n2, n3]);
     let network = NetworkId::new(number).ok_or(BadMessage::Network(number))?;
+    let copy = u32::from_be_bytes([c0, c1, c2, c3]);
+    if copy > Slow::COPY_MAX {
+        return Err(BadMessage::Copy(copy));
+    }
     let work = Work {
         sums: sums == 1,
         cuts,
@@ -103,6 +114,7 @@ pub fn first(bytes: &[u8]) -> Result<Option<(Message<'_>, usize)>, BadMessage> {
         network,
         hop_limit,
         work,
+        copy,
         bytes,
     };
     Ok(Some((Message::Frame(carried), HEADER_BYTES + frame_bytes)))
@@ -115,6 +127,7 @@ pub fn write(to: &mut Vec<u8>, frame: &Carried<'_>) -> Option<()> {
         network,
         hop_limit,
         work,
+        copy,
         bytes,
     } = frame;
     let length = u32::try_from(bytes.len()).ok()?;
@@ -134,6 +147,7 @@ pub fn write(to: &mut Vec<u8>, frame: &Carried<'_>) -> Option<()> {
     ] {
         to.extend(number.to_be_bytes());
     }
+    to.extend(copy.to_be_bytes());
     to.extend_from_slice(bytes);
     Some(())
 }
@@ -172,11 +186,15 @@ mod tests {
         )
     }
 
-    type Sent = (u32, u8, Work, Vec<u8>);
+    type Sent = (u32, u8, Work, u32, Vec<u8>);
 
     fn frames() -> impl Strategy<Value = Vec<Sent>> {
         let frame = vec(any::<u8>(), FRAME_BYTES_MIN..5000);
-        vec((1..0x00ff_ffffu32, any::<u8>(), work(), frame), 0..8)
+        let number = 0..0x0100_0000u32;
+        vec(
+            (1..0x00ff_ffffu32, any::<u8>(), work(), number, frame),
+            0..8,
+        )
     }
 
     fn written(frames: &[Sent]) -> (Vec<u8>, Vec<&Sent>) {
@@ -184,11 +202,12 @@ mod tests {
         let mut taken = Vec::new();
         for sent in frames {
             bytes.extend(ALIVE_MESSAGE);
-            let (network, hop_limit, work, frame) = sent;
+            let (network, hop_limit, work, copy, frame) = sent;
             let frame = Carried {
                 network: NetworkId::new(*network).unwrap(),
                 hop_limit: *hop_limit,
                 work: *work,
+                copy: *copy,
                 bytes: frame,
             };
             let before = bytes.len();
@@ -216,8 +235,8 @@ mod tests {
                 while let Some((message, used)) = first(&waiting).unwrap() {
                     match message {
                         Message::Alive => alive += 1,
-                        Message::Frame(Carried { network, hop_limit, work, bytes }) => {
-                            seen.push((network.get(), hop_limit, work, bytes.to_vec()));
+                        Message::Frame(Carried { network, hop_limit, work, copy, bytes }) => {
+                            seen.push((network.get(), hop_limit, work, copy, bytes.to_vec()));
                         }
                     }
                     waiting.drain(..used);

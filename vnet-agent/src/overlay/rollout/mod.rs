@@ -7,12 +7,11 @@
 //! ```text
 //!   Before    what each host has
 //!   Links     all links, old and new; the rules as before. No rule leads over a new link, so it does
-//!             not matter whose end is there first
+//!             not matter whose end is there first. Frames for many take the links of both trees: who
+//!             gets one twice knows it ([`once`](super::once))
 //!   Round 1   the rules of those that send a frame to its last host, or whose next host has nothing
 //!             to change
 //!   Round n   of those whose next host changed in an earlier round
-//!   Quiet     only where the tree changes that frames for many take: no link takes more of them than
-//!             it did before and will after
 //!   After     the new links alone. Only now a host loses rules that it gets no others for: until
 //!             then somebody may still send to it
 //! ```

@@ -36,8 +36,6 @@ pub enum Stage {
     Links,
     /// The rules of this round, from 1, and of those before.
     Round(u32),
-    /// No link takes more frames for many than it did and will.
-    Quiet,
     /// As it is to be.
     After,
 }
@@ -48,7 +46,6 @@ impl fmt::Display for Stage {
             Self::Before => f.write_str("as before"),
             Self::Links => f.write_str("new links"),
             Self::Round(number) => write!(f, "rules, round {number}"),
-            Self::Quiet => f.write_str("another tree for broadcasts"),
             Self::After => f.write_str("old links go"),
         }
     }
@@ -104,9 +101,6 @@ impl Plan {
         }
         let mut stages = vec![Stage::Before, Stage::Links];
         stages.extend((1..=last).map(Stage::Round));
-        if hosts.values().any(Host::floods_otherwise) {
-            stages.push(Stage::Quiet);
-        }
         stages.push(Stage::After);
         let at = places.iter().flat_map(|(name, place)| {
             let addresses = place.addresses.iter();
@@ -162,10 +156,10 @@ impl Plan {
                 revision,
                 ..host.after.clone()
             },
-            Stage::Links | Stage::Round(_) | Stage::Quiet => Part {
+            Stage::Links | Stage::Round(_) => Part {
                 revision,
                 networks: host.networks(),
-                links: host.links(stage == Stage::Quiet),
+                links: host.links(),
                 rules: self.rules(stage, host),
             },
         }
@@ -189,7 +183,7 @@ impl Plan {
         let round = match stage {
             Stage::Before | Stage::Links => 0,
             Stage::Round(round) => round,
-            Stage::Quiet | Stage::After => AT_THE_END - 1,
+            Stage::After => AT_THE_END - 1,
         };
         let is_done = |switches: &BTreeMap<Sort, u32>| switches.values().all(|&at| at <= round);
         let is_begun = |switches: &BTreeMap<Sort, u32>| switches.values().any(|&at| at <= round);
@@ -288,9 +282,9 @@ impl Host {
         networks
     }
 
-    /// All links. One that becomes another under the same name is the old one until the end, and so
-    /// is one that leads where an old one does; a new one takes no frames for many yet.
-    fn links(&self, is_quiet: bool) -> Vec<Link> {
+    /// All links, each with the frames for many that it takes before or after. One that becomes another
+    /// under the same name is the old one until the end, and so is one that leads where an old one does.
+    fn links(&self) -> Vec<Link> {
         let mut links = Vec::new();
         for before in &self.before.links {
             let mut link = before.clone();
@@ -299,10 +293,7 @@ impl Host {
                 let more = after.networks.iter().filter(|name| !before.carries(name));
                 let free = more.filter(|name| !self.is_taken(before, name));
                 link.networks.extend(free.cloned());
-            }
-            if is_quiet {
-                let later = after.map_or(Flooding::Never, |after| after.flood);
-                link.flood = weaker(before.flood, later);
+                link.flood = stronger(before.flood, after.flood);
             }
             links.push(link);
         }
@@ -314,7 +305,6 @@ impl Host {
             let free = free.filter(|name| !self.is_taken(after, name));
             let link = Link {
                 networks: free.cloned().collect(),
-                flood: Flooding::Never,
                 ..after.clone()
             };
             if !link.networks.is_empty() {
@@ -330,16 +320,6 @@ impl Host {
         let mut others = self.before.links.iter();
         others.any(|other| {
             other.name != link.name && leads_there_too(other, link) && other.carries(network)
-        })
-    }
-
-    /// Whether links take other frames for many after than before.
-    fn floods_otherwise(&self) -> bool {
-        let flood = |part: &Part, name: &str| named(part, name).map(|link| link.flood);
-        let all = self.before.links.iter().chain(&self.after.links);
-        all.map(|link| link.name.as_str()).any(|name| {
-            let or_none = |flood: Option<Flooding>| flood.unwrap_or(Flooding::Never);
-            or_none(flood(&self.before, name)) != or_none(flood(&self.after, name))
         })
     }
 }
@@ -404,11 +384,11 @@ fn is_one_way(one: &Link, other: &Link) -> bool {
         == (other.remote, other.cookie, other.kind, other.listen_only)
 }
 
-const fn weaker(one: Flooding, other: Flooding) -> Flooding {
+const fn stronger(one: Flooding, other: Flooding) -> Flooding {
     match (one, other) {
-        (Flooding::Never, _) | (_, Flooding::Never) => Flooding::Never,
+        (Flooding::Always, _) | (_, Flooding::Always) => Flooding::Always,
         (Flooding::FromPorts, _) | (_, Flooding::FromPorts) => Flooding::FromPorts,
-        (Flooding::Always, Flooding::Always) => Flooding::Always,
+        (Flooding::Never, Flooding::Never) => Flooding::Never,
     }
 }
 

@@ -181,7 +181,7 @@ pub struct Forwarding {
 pub enum Stop {
     /// It has been there before: it goes round until its hop limit.
     Loop,
-    /// Another copy comes there the same way: they arrive twice.
+    /// Another copy comes there the same way: the host knows it, and drops the later one.
     Twice,
     /// It has no hops left.
     HopLimit,
@@ -197,8 +197,10 @@ impl Stop {
     /// In words.
     pub const fn text(self) -> &'static str {
         match self {
-            Self::Loop => "it has been there before: it goes round until its hop limit",
-            Self::Twice => "another copy comes there the same way: it arrives twice",
+            Self::Loop => {
+                "it has been there before: one for many ends there, any other goes round until its hop limit"
+            }
+            Self::Twice => "another copy comes there the same way: the later one is dropped there",
             Self::HopLimit => "it has no hops left",
             Self::TooMany => "it comes to more hosts than are asked for one frame",
             Self::Foreign => "there is no agent that could be asked",

@@ -317,5 +317,5 @@ async fn deliver(frame: &Carried<'_>, planned: &PlannedLink, tap: Option<&Tap>) 
 }
 
 const fn arrived(frame: &Carried<'_>, slot: u32, link: LinkId) -> Slow {
-    Slow::arrived(frame.hop_limit, frame.network, slot, link)
+    Slow::arrived(frame.hop_limit, frame.network, slot, link).numbered(frame.copy)
 }

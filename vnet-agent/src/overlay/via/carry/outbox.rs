@@ -120,6 +120,7 @@ impl Outboxes {
             network: header.network().ok_or(Reason::SlowHeader)?,
             hop_limit: header.hop_limit,
             work: work.ok_or(Reason::SlowHeader)?,
+            copy: header.copy(),
             bytes: frame,
         };
         let boxes = self.0.read().unwrap_or_else(PoisonError::into_inner);
@@ -142,6 +143,7 @@ mod tests {
             network: NetworkId::new(7).unwrap(),
             hop_limit: 64,
             work: Work::default(),
+            copy: 0,
             bytes,
         }
     }
@@ -156,7 +158,7 @@ mod tests {
         while outbox.push(&frame(&bytes)).is_ok() {
             taken += 1;
         }
-        assert_eq!(taken, BYTES_MAX as u64 / 60_020);
+        assert_eq!(taken, BYTES_MAX as u64 / 60_024);
         assert_eq!(outbox.push(&frame(&bytes)), Err(Reason::QueueFull));
         let batch = outbox.take(Vec::new());
         assert_eq!(frames_in(&batch), taken);
