@@ -6,8 +6,8 @@
 //! ```text
 //!           due                dialled                 accepted
 //!   Apart ---------> Dialling ---------> Introduced ------------> Together
-//!     ^                 | failed,            | refused, lost,         | lost, silence
-//!     |                 | silence            | silence                |
+//!     ^                 | failed             | refused, lost,         | lost, silence
+//!     |                 |                    | silence, too slow      |
 //!     +-----------------+--------------------+------------------------+
 //!          waits a little: longer where it was refused than where nobody was there
 //! ```
@@ -38,9 +38,16 @@ pub use self::proxy_end::{ProxyDeed, ProxyEnd, ProxyEvent};
 pub const ALIVE_EVERY: Duration = Duration::from_millis(150);
 /// Who has said nothing for so long is not there any more.
 pub const SILENCE_MAX: Duration = Duration::from_millis(600);
-/// For a connection to be made, its handshake included. A packet that is lost on the way is sent
-/// again by the kernel after a second only: dialling anew is faster.
+/// For a connection to be made, its handshake included, before another is tried beside it. A packet
+/// that is lost on the way is sent again by the kernel after a second only: dialling anew is faster. But
+/// where the way itself is long, TCP and TLS take two of its round trips and more, and the first attempt
+/// may still be the one that gets there.
 pub const DIAL_MAX: Duration = Duration::from_millis(400);
+/// So many attempts go on at once: the oldest then has had two seconds.
+pub const DIALS_MAX: usize = 5;
+/// For the proxy to say whether it accepts an agent. It stores what it deals before it listens again, so
+/// that it may take a while; one that says for ever that it is alive, and nothing else, is left.
+pub const ACCEPT_MAX: Duration = Duration::from_secs(5);
 /// For an agent to say who it is, once the connection is made.
 pub const HELLO_MAX: Duration = Duration::from_secs(2);
 /// Before the first attempt after a connection was lost, and what it grows to.

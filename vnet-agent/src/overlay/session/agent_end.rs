@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{APART, DIAL_MAX, Parting, Pulse, REFUSED};
+use super::{ACCEPT_MAX, APART, DIAL_MAX, Parting, Pulse, REFUSED};
 use crate::model::part::Part;
 use crate::overlay::message::{Call, Hello, Introduction, Missing, Reply, ToAgent, ToProxy};
 
@@ -40,9 +40,9 @@ pub enum AgentEvent {
 /// What an agent is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AgentDeed {
-    /// Make the connection.
+    /// Make the connection, beside the attempts to make it that are still going on.
     Dial,
-    /// End it, or the attempt to make it.
+    /// End it, or all attempts to make it.
     HangUp(Parting),
     /// Say this.
     Say(ToProxy),
@@ -62,7 +62,7 @@ pub enum AgentDeed {
 enum AgentState {
     Apart { until: Duration },
     Dialling { since: Duration },
-    Introduced,
+    Introduced { until: Duration },
     Together,
 }
 
@@ -92,7 +92,8 @@ impl AgentEnd {
         match self.state {
             AgentState::Apart { until } => until,
             AgentState::Dialling { since } => since + DIAL_MAX,
-            AgentState::Introduced | AgentState::Together => self.pulse.due(),
+            AgentState::Introduced { until } => until.min(self.pulse.due()),
+            AgentState::Together => self.pulse.due(),
         }
     }
 
@@ -137,12 +138,16 @@ impl AgentEnd {
                 vec![AgentDeed::Dial]
             }
             AgentState::Dialling { since } if now >= since + DIAL_MAX => {
+                self.state = AgentState::Dialling { since: now };
+                vec![AgentDeed::Dial]
+            }
+            AgentState::Introduced { until } if now >= until => {
                 self.part_from(now, Parting::Silence)
             }
-            AgentState::Introduced | AgentState::Together if self.pulse.is_silent(now) => {
+            AgentState::Introduced { .. } | AgentState::Together if self.pulse.is_silent(now) => {
                 self.part_from(now, Parting::Silence)
             }
-            AgentState::Introduced | AgentState::Together if self.pulse.owes(now) => {
+            AgentState::Introduced { .. } | AgentState::Together if self.pulse.owes(now) => {
                 self.say(now, ToProxy::Alive)
             }
             _ => Vec::new(),
@@ -153,7 +158,9 @@ impl AgentEnd {
         if !matches!(self.state, AgentState::Dialling { .. }) {
             return Vec::new();
         }
-        self.state = AgentState::Introduced;
+        self.state = AgentState::Introduced {
+            until: now + ACCEPT_MAX,
+        };
         self.pulse = Pulse::new(now);
         self.say(now, ToProxy::Hello(Box::new(self.hello.clone())))
     }
@@ -165,7 +172,7 @@ impl AgentEnd {
                 Vec::new()
             }
             (_, ToAgent::Refused { why }) => self.part_from(now, Parting::Refused(why)),
-            (AgentState::Introduced, ToAgent::Accepted { proxy }) => {
+            (AgentState::Introduced { .. }, ToAgent::Accepted { proxy }) => {
                 self.state = AgentState::Together;
                 self.wait = (APART.0, REFUSED.0);
                 vec![AgentDeed::Together(proxy)]
@@ -197,7 +204,7 @@ impl AgentEnd {
         self.hello.introduction = introduction.clone();
         match self.state {
             // The proxy may have heard the hello already.
-            AgentState::Introduced | AgentState::Together => {
+            AgentState::Introduced { .. } | AgentState::Together => {
                 self.say(now, ToProxy::Introduction(introduction))
             }
             AgentState::Apart { .. } | AgentState::Dialling { .. } => Vec::new(),

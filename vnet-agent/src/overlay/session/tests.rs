@@ -88,6 +88,52 @@ fn who_is_refused_waits_longer_each_time_and_who_finds_nobody_does_not() {
 }
 
 #[test]
+fn a_way_that_is_long_is_dialled_anew_and_the_first_attempt_may_still_get_there() {
+    let mut end = AgentEnd::new(hello(None), Duration::ZERO);
+    for attempt in 0..4 {
+        let now = end.due();
+        assert_eq!(now, attempt * DIAL_MAX);
+        assert_eq!(end.step(now, AgentEvent::Tick), [AgentDeed::Dial]);
+    }
+    let said = end.step(end.due() - MS, AgentEvent::Dialled);
+    assert!(matches!(
+        said.as_slice(),
+        [AgentDeed::Say(ToProxy::Hello(_))]
+    ));
+    // One that comes too late finds the first.
+    assert_eq!(end.step(end.due() - MS, AgentEvent::Dialled), []);
+}
+
+#[test]
+fn a_proxy_that_is_alive_and_accepts_nobody_is_left() {
+    let mut end = AgentEnd::new(hello(None), Duration::ZERO);
+    end.step(Duration::ZERO, AgentEvent::Tick);
+    end.step(Duration::ZERO, AgentEvent::Dialled);
+    let mut now = Duration::ZERO;
+    let left = loop {
+        now = end.due().min(now + 100 * MS);
+        let deeds = end.step(now, AgentEvent::Tick);
+        if let [AgentDeed::HangUp(why)] = deeds.as_slice() {
+            break why.clone();
+        }
+        assert!(now < ACCEPT_MAX, "{now:?}");
+        assert_eq!(end.step(now, AgentEvent::Heard(ToAgent::Alive)), []);
+    };
+    assert_eq!((now, left), (ACCEPT_MAX, Parting::Silence));
+    // It tries again, and who is accepted in time stays.
+    assert_eq!(end.step(end.due(), AgentEvent::Tick), [AgentDeed::Dial]);
+    end.step(now, AgentEvent::Dialled);
+    let accepted = ToAgent::Accepted { proxy: "p".into() };
+    end.step(now, AgentEvent::Heard(accepted));
+    for _ in 0..100 {
+        now += 100 * MS;
+        end.step(now, AgentEvent::Heard(ToAgent::Alive));
+        end.step(now, AgentEvent::Tick);
+        assert!(end.is_together());
+    }
+}
+
+#[test]
 fn a_proxy_that_talks_out_of_turn_is_left() {
     let mut end = AgentEnd::new(hello(None), Duration::ZERO);
     end.step(Duration::ZERO, AgentEvent::Tick);

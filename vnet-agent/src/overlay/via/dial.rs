@@ -3,18 +3,19 @@
 //! What it is to do is decided in [`session`](super::super::session). It holds one connection at a
 //! time; the newest part that was offered waits in a watch channel for the agent's task.
 
-use std::pin::Pin;
+use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
 
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tokio_rustls::client::TlsStream;
 use tracing::{debug, info, warn};
 
 use super::super::message::{BYTES_MAX, Hello, Introduction, Missing, Reply, ToAgent};
 use super::super::refusal::tls_error;
-use super::super::session::{AgentDeed, AgentEnd, AgentEvent, Parting};
+use super::super::session::{AgentDeed, AgentEnd, AgentEvent, DIALS_MAX, Parting};
 use super::call::{CALLS_MAX, Incoming, Outgoing, Pending};
 use super::control_tls::AgentTls;
 use super::line::{Heard, Line, LineError};
@@ -73,7 +74,42 @@ pub struct Dialler {
 }
 
 type Stream = TlsStream<TcpStream>;
-type Dialling = Pin<Box<dyn Future<Output = std::io::Result<Stream>> + Send>>;
+
+/// Attempts to make the connection. The first that gets there counts.
+#[derive(Default)]
+struct Dialling {
+    attempts: JoinSet<std::io::Result<Stream>>,
+    oldest_first: VecDeque<AbortHandle>,
+}
+
+impl Dialling {
+    /// One more; the oldest of too many is given up.
+    fn begin(&mut self, tls: AgentTls, proxy: String) {
+        let attempt = self.attempts.spawn(async move { tls.dial(&proxy).await });
+        self.oldest_first.push_back(attempt);
+        if self.oldest_first.len() > DIALS_MAX
+            && let Some(oldest) = self.oldest_first.pop_front()
+        {
+            oldest.abort();
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.attempts.is_empty()
+    }
+
+    /// What becomes of one. May be cancelled.
+    async fn ended(&mut self) -> std::io::Result<Stream> {
+        loop {
+            match self.attempts.join_next().await {
+                Some(Ok(ended)) => return ended,
+                // It was given up.
+                Some(Err(_)) => {}
+                None => return std::future::pending().await,
+            }
+        }
+    }
+}
 
 /// Holds the connection to the proxy for as long as the agent runs.
 pub async fn run(dialler: Dialler) {
@@ -84,7 +120,7 @@ pub async fn run(dialler: Dialler) {
         end,
         started,
         line: None,
-        dialling: None,
+        dialling: Dialling::default(),
         pending: Pending::default(),
         replies: mpsc::channel(CALLS_MAX),
     };
@@ -102,7 +138,7 @@ struct Task {
     end: AgentEnd,
     started: Instant,
     line: Option<Line<Stream>>,
-    dialling: Option<Dialling>,
+    dialling: Dialling,
     /// What has been asked of the proxy.
     pending: Pending,
     /// The answers to what the proxy has asked.
@@ -117,8 +153,8 @@ impl Task {
         tokio::select! {
             biased;
             heard = hear(&mut self.line) => Some(heard),
-            dialled = finish(&mut self.dialling) => {
-                self.dialling = None;
+            dialled = self.dialling.ended() => {
+                self.dialling = Dialling::default();
                 Some(match dialled {
                     Ok(stream) => {
                         self.line = Some(Line::new(stream, BYTES_MAX));
@@ -160,11 +196,14 @@ impl Task {
             AgentDeed::Dial => {
                 let tls = self.dialler.tls.borrow_and_update().clone();
                 let proxy = self.dialler.proxy.clone();
-                self.dialling = Some(Box::pin(async move { tls.dial(&proxy).await }));
+                if !self.dialling.is_idle() {
+                    self.stand(None, Some(Parting::Silence));
+                }
+                self.dialling.begin(tls, proxy);
             }
             AgentDeed::HangUp(why) => {
                 self.line = None;
-                self.dialling = None;
+                self.dialling = Dialling::default();
                 self.pending.clear();
                 self.stand(None, Some(why));
             }
@@ -241,12 +280,5 @@ fn broken(error: &std::io::Error) -> AgentEvent {
     match tls_error(error) {
         Some(why) => AgentEvent::Distrusted(why.to_string()),
         None => AgentEvent::Lost(error.to_string()),
-    }
-}
-
-async fn finish(dialling: &mut Option<Dialling>) -> std::io::Result<Stream> {
-    match dialling {
-        Some(dialling) => dialling.await,
-        None => std::future::pending().await,
     }
 }
