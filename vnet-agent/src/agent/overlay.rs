@@ -5,10 +5,11 @@
 //! [`proxy`](super::proxy).
 
 use std::net::IpAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use axum::Router;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::Agent;
@@ -31,6 +32,9 @@ use crate::store::{Found, StateStore};
 
 /// The file of the part that this host goes by.
 const PART: &str = "part.json";
+
+/// For those who are at the proxy's door, before others get the parts that they may change.
+const COMING_MAX: Duration = Duration::from_millis(10);
 
 /// The agent's place in the overlay.
 pub(super) enum Control {
@@ -186,11 +190,13 @@ impl Agent {
             (Happening::Look, Control::Member(member)) => member.look(),
             (Happening::Look, Control::Proxy(proxy)) => proxy.look(),
             (Happening::Asked(question), Control::Proxy(_)) => {
-                // With all that came meanwhile: what follows from them is dealt once.
+                // With all that came meanwhile, and those who are at the door: what follows from
+                // them is dealt once.
+                let until = Instant::now() + COMING_MAX;
                 let mut next = Some(question);
                 while let Some(question) = next {
                     self.asked(question);
-                    next = self.next_question();
+                    next = self.next_question(until).await;
                 }
             }
             _ => {}

@@ -1,6 +1,7 @@
 //! May this agent come in, and what becomes of what it says?
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
 use super::super::Agent;
@@ -12,12 +13,20 @@ use crate::overlay::via::call::CALLS_MAX;
 use crate::overlay::via::listen::{Admission, Question};
 
 impl Agent {
-    /// One more question that waits already.
-    pub(in super::super) fn next_question(&mut self) -> Option<Question> {
-        match &mut self.control {
-            Control::Proxy(proxy) => proxy.questions.try_recv().ok(),
-            _ => None,
+    /// One more question that waits already, or is about to be asked: where all parts are to be made anew
+    /// in any case, whoever is at the door is waited for until then.
+    pub(in super::super) async fn next_question(&mut self, until: Instant) -> Option<Question> {
+        let Control::Proxy(proxy) = &mut self.control else {
+            return None;
+        };
+        if let Ok(question) = proxy.questions.try_recv() {
+            return Some(question);
         }
+        if !proxy.is_stale || !proxy.door.somebody_comes() {
+            return None;
+        }
+        let question = timeout_at(until, proxy.questions.recv());
+        question.await.ok().flatten()
     }
 
     /// Answers an agent, or a host that joins.

@@ -353,7 +353,13 @@ impl Agent {
                 let now_ms = change.now_ms();
                 change.rollout.declined(&name, &why, now_ms);
             }
-            _ => proxy.deliver(),
+            (_, change) => {
+                if let Some(change) = change {
+                    let now_ms = change.now_ms();
+                    change.rollout.dealt(now_ms);
+                }
+                proxy.deliver();
+            }
         }
     }
 

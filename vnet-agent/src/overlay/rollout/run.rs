@@ -180,6 +180,12 @@ impl Rollout {
         }
     }
 
+    /// The stage of the last [`Deed::Deal`] is on its way to the hosts: what the proxy's disk took
+    /// before says nothing about how long frames are under way.
+    pub const fn dealt(&mut self, now_ms: Ms) {
+        self.dealt_ms = now_ms;
+    }
+
     /// What the clock, or what happened before, brings about.
     pub fn poll(&mut self, now_ms: Ms) -> Option<Deed> {
         if self.is_over {

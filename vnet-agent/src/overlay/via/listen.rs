@@ -149,6 +149,11 @@ impl Door {
         }
     }
 
+    /// Whether somebody is at the door who has not shown yet who he is.
+    pub fn somebody_comes(&self) -> bool {
+        !locked(&self.unknown).is_empty()
+    }
+
     /// A place for somebody who has not shown yet who he is.
     fn unknown(self: &Arc<Self>, from: IpAddr) -> Option<Unknown> {
         let mut unknown = locked(&self.unknown);
