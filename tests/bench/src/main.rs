@@ -71,7 +71,10 @@ enum Subject {
     Memory,
     /// How long one change, or one question, takes a client
     Primitives,
-    /// Changes of the whole overlay: how long they take, and what they cost the frames under way.
+    /// How long it takes until the overlay has another shape: a star from nothing, links and rules from
+    /// each to each, a bus; and what that costs the frames under way
+    Shapes,
+    /// All about the overlay: shapes, failover, many rules, links over TLS: how long they take, and what they cost the frames under way.
     /// Primitives too
     Overlay,
 }
@@ -86,7 +89,8 @@ impl Subject {
             Self::Costs => &[Part::Costs],
             Self::Memory => &[Part::Memory],
             Self::Primitives => &[Part::Primitives],
-            Self::Overlay => &[Part::Primitives, Part::Overlay],
+            Self::Shapes => &[Part::Shapes],
+            Self::Overlay => &[Part::Primitives, Part::Shapes, Part::Overlay],
         }
     }
 }
@@ -168,6 +172,9 @@ fn measure(workshop: &Workshop, plan: &Plan) -> Vec<Figure> {
     }
     if plan.includes(Part::Primitives) {
         take("primitives", primitives::measure(workshop, plan.rounds));
+    }
+    if plan.includes(Part::Shapes) {
+        figures.extend(overlay::measure_shapes(workshop, plan));
     }
     if plan.includes(Part::Overlay) {
         figures.extend(overlay::measure(workshop, plan));

@@ -23,7 +23,9 @@ pub enum Part {
     Memory,
     /// How long one change or question takes a client.
     Primitives,
-    /// How long changes of the whole overlay take, and what they cost the frames under way.
+    /// How long it takes until the overlay has another shape, and what that costs the frames under way.
+    Shapes,
+    /// What else there is about the overlay: failover, many rules, links over TLS.
     Overlay,
 }
 
@@ -85,6 +87,7 @@ impl Plan {
             (Part::Costs, costs::ROUND),
             (Part::Memory, memory::ROUND),
             (Part::Primitives, primitives::ROUND),
+            (Part::Shapes, overlay::SHAPES_ROUND),
             (Part::Overlay, overlay::ROUND),
         ];
         let sum = |parts: &[(Part, Duration)]| -> Duration {

@@ -15,10 +15,22 @@ use crate::figure::Figure;
 use crate::plan::Plan;
 use crate::workshop::Workshop;
 
-/// What a round takes, about.
-pub const ROUND: Duration = Duration::from_secs(45);
+/// What a round of shapes takes, about.
+pub const SHAPES_ROUND: Duration = Duration::from_secs(25);
+/// What a round of all else takes, about.
+pub const ROUND: Duration = Duration::from_secs(20);
 
-/// Measures everything about it.
+/// Measures how long it takes until the overlay has another shape.
+#[must_use]
+pub fn measure_shapes(workshop: &Workshop, plan: &Plan) -> Vec<Figure> {
+    let figures = star::measure(workshop, plan.rounds);
+    figures.unwrap_or_else(|error| {
+        workshop.complain(format_args!("star and links: {error:#}"));
+        Vec::new()
+    })
+}
+
+/// Measures everything else about it.
 #[must_use]
 pub fn measure(workshop: &Workshop, plan: &Plan) -> Vec<Figure> {
     let mut figures = Vec::new();
@@ -26,7 +38,6 @@ pub fn measure(workshop: &Workshop, plan: &Plan) -> Vec<Figure> {
         Ok(more) => figures.extend(more),
         Err(error) => workshop.complain(format_args!("{what}: {error:#}")),
     };
-    take("star and links", star::measure(workshop, plan.rounds));
     take("failover", failover::measure(workshop, plan.rounds));
     take("rules", rules::measure(workshop, plan.rounds));
     take("tunnels", tunnels::measure(workshop, plan));
