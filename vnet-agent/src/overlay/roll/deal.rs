@@ -3,10 +3,13 @@
 use std::collections::BTreeSet;
 
 use vnet_common::addr::Cookie;
+use vnet_common::rule::Destination;
 
 use super::{Hub, OlderState, Roll};
 use crate::model::part::{Part, Secrets};
-use crate::overlay::star::Star;
+use crate::model::topology::Topology;
+use crate::model::{Link, Rule, Target};
+use crate::overlay::star::{Star, link_to};
 
 impl Roll {
     /// Makes every host's part anew. Returns the hosts whose part is another one now.
@@ -114,11 +117,53 @@ impl Roll {
                 .map_err(|error| error.to_string()),
             _ => Ok(from_star),
         };
-        let mut parts = vec![(hub.name.to_owned(), of(hub.name, star.proxy())?)];
+        let mut own = of(hub.name, star.proxy())?;
+        if let Some(topology) = &topology {
+            own = with_the_unnamed(own, star.proxy(), hub.name, topology);
+        }
+        let mut parts = vec![(hub.name.to_owned(), own)];
         for name in self.kept.agents.keys() {
             parts.push((name.clone(), of(name, star.agent(name))?));
         }
         Ok(parts)
+    }
+}
+
+/// The proxy's part of a topology, and what the star has for those that the topology does not name:
+/// hosts that joined since, and stations that nobody had then. What it names is as it says.
+fn with_the_unnamed(part: Part, star: Part, proxy: &str, topology: &Topology) -> Part {
+    let named: BTreeSet<String> = topology.hosts.iter().map(|h| link_to(&h.name)).collect();
+    let is_named = |link: &Link| named.contains(link.rung_of.as_ref().unwrap_or(&link.name));
+    let mut links = part.links.clone();
+    links.extend(star.links.into_iter().filter(|link| !is_named(link)));
+    let carries = |to: &Target, network: &str| match to {
+        Target::Link(name) => links
+            .iter()
+            .any(|link| link.name == *name && link.carries(network)),
+        Target::Port(_) | Target::Flood | Target::Drop => true,
+    };
+    let is_known = |network: &str| topology.networks.iter().any(|known| known.name == network);
+    let says = |network: &str, station| {
+        let vms = topology.vms.iter();
+        let mut vms = vms.filter(|vm| vm.network == network);
+        let rules = topology.rules.iter().filter(|rule| rule.host == proxy);
+        let mut rules = rules.filter(|rule| rule.network == network);
+        let to = Destination::Is(station);
+        vms.any(|vm| vm.mac == station) || rules.any(|rule| rule.destination == to)
+    };
+    // Older than all that the topology says.
+    let more = star.rules.into_iter().filter(|rule| {
+        let is_unsaid = match rule.destination {
+            Destination::Is(station) => !says(&rule.network, station),
+            _ => !is_known(&rule.network),
+        };
+        is_unsaid && carries(&rule.to, &rule.network)
+    });
+    let rules: Vec<Rule> = more.chain(part.rules.iter().cloned()).collect();
+    Part {
+        links,
+        rules,
+        ..part
     }
 }
 

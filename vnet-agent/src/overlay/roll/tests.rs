@@ -2,9 +2,13 @@
 
 use vnet_common::addr::Cookie;
 
+use vnet_common::rule::Destination;
+
 use super::*;
 use crate::model::sample::{GUEST_ONE, GUEST_TWO, network};
+use crate::model::{Rule, Target};
 use crate::overlay::message::{IntroducedPort, VERSION};
+use crate::overlay::picture::picture;
 
 const NOW_MS: u64 = 1_790_000_000_000;
 
@@ -195,4 +199,65 @@ fn a_proxy_with_an_old_copy_of_what_it_knew_deals_nothing() {
     anew.roll.goes_by_itself(NOW_MS + 1000);
     anew.deal();
     assert!(anew.roll.part("proxy").unwrap().revision > NOW_MS + 1000);
+}
+
+/// Everything that the proxy does with frames for this station, oldest rule first.
+fn led_to(proxy: &Proxy, station: Mac) -> Vec<Target> {
+    let part = proxy.roll.part("proxy").unwrap();
+    let about = |rule: &&Rule| rule.destination == Destination::Is(station);
+    let rules = part.rules.iter().filter(about);
+    rules.map(|rule| rule.to.clone()).collect()
+}
+
+#[test]
+fn whom_a_topology_does_not_name_the_star_has() {
+    const LATER: Mac = Mac([2, 0, 0, 0, 0, 7]);
+    let to_one = || vec![Target::Link("to-one".into())];
+    let to_two = || vec![Target::Link("to-two".into())];
+    let mut proxy = Proxy::new(Kept::default());
+    proxy
+        .admit(&hello("one", 1, has("10.0.0.1", GUEST_ONE)))
+        .unwrap();
+    proxy.deal();
+    let hub = Hub {
+        name: "proxy",
+        introduction: &proxy.introduction,
+        networks: &proxy.networks,
+    };
+    let shown = picture(&hub, proxy.roll.kept());
+    proxy.roll.set_topology(Some(shown.clone()));
+    let as_shown = proxy.roll.part("proxy").unwrap().clone();
+    proxy.deal();
+    let applied = proxy.roll.part("proxy").unwrap();
+    assert_eq!(applied.links, as_shown.links, "nobody is unnamed");
+    assert_eq!(led_to(&proxy, GUEST_ONE), to_one());
+
+    // A VM more, and a host more.
+    let mut more = has("10.0.0.1", GUEST_ONE);
+    more.ports[0].stations.push(LATER);
+    proxy.admit(&hello("one", 1, more)).unwrap();
+    proxy
+        .admit(&hello("two", 2, has("10.0.0.2", GUEST_TWO)))
+        .unwrap();
+    proxy.deal();
+    assert_eq!(led_to(&proxy, LATER), to_one());
+    assert_eq!(led_to(&proxy, GUEST_TWO), to_two());
+    let part = proxy.roll.part("proxy").unwrap();
+    let names: Vec<&str> = part.links.iter().map(|link| link.name.as_str()).collect();
+    assert_eq!(names, ["to-one", "tls-to-one", "to-two", "tls-to-two"]);
+
+    // What it names is as it says, also where it says that it goes nowhere.
+    let mut shut = shown;
+    shut.rules
+        .retain(|rule| rule.destination != Destination::Is(GUEST_ONE));
+    proxy.roll.set_topology(Some(shut.clone()));
+    proxy.deal();
+    assert_eq!(led_to(&proxy, GUEST_ONE), [], "the VM is named");
+    assert_eq!(led_to(&proxy, GUEST_TWO), to_two());
+    shut.links.clear();
+    shut.rules.clear();
+    proxy.roll.set_topology(Some(shut));
+    proxy.deal();
+    assert_eq!(led_to(&proxy, LATER), [], "the text gives one no link");
+    assert_eq!(led_to(&proxy, GUEST_TWO), to_two());
 }
