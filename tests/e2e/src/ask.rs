@@ -81,9 +81,13 @@ pub fn change(host: &Host, line: &str) -> Result<()> {
     attempt(host, line)?.successful().map(drop)
 }
 
-/// Waits until everything that is configured works, save what is still to come.
+/// Waits until everything that is configured works, save what is still to come. That a next hop is being
+/// looked up is no trouble to the agent; here it is waited for, since nothing leaves by it yet.
 pub fn until_healthy(host: &Host) -> Result<Status> {
-    until(host, "nothing is amiss", |status| status.healthy)
+    until(host, "nothing is amiss", |status| {
+        let has_way = |link: &LinkStatus| link.state != LinkState::Unresolved;
+        status.healthy && links(host).is_ok_and(|links| links.iter().all(has_way))
+    })
 }
 
 /// Waits until the agent's status is as wanted.
