@@ -28,8 +28,8 @@ scripts/setup.sh build lab || not_working "scripts/setup.sh failed, see above"
 # shellcheck source=scripts/toolchain.sh
 . scripts/toolchain.sh || not_working "there is no cargo that will do, see scripts/setup.sh"
 echo "demo: building vnet-agent (minutes the first time)"
-target=$(cargo run --quiet --locked --package xtask -- release) &&
-    cargo build --locked --release --package lab --bins ||
+cargo build --locked --release --package vnet-agent --package lab --bins ||
     not_working "the build failed, see above"
+target=${CARGO_TARGET_DIR:-target}/release
 # Ended by Control-C it cleans up as well: the kernel does that.
 VNET_AGENT=$target/vnet-agent VNETCTL=$target/vnetctl "$target/demo" "$@"
