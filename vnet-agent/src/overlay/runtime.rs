@@ -108,13 +108,7 @@ pub async fn run(
                     let copies = receivers.copies(&header, frame).and_then(|copies| {
                         once.number(copies, &header, frame, offload.is_to_be_cut(), now_ms)
                     });
-                    match copies {
-                        Ok(copies) => {
-                            spread(&tap, copies, (&offload, frame), &counts).await;
-                            Ok(())
-                        }
-                        Err(reason) => Err(reason),
-                    }
+                    spread(&tap, copies, (&offload, frame), &counts).await
                 }
                 Slow::TOO_BIG => {
                     let back = receivers.borrow().back_to_sender(&header);
@@ -168,12 +162,12 @@ fn start() -> u32 {
 /// Copies a frame to everyone who gets it.
 async fn spread(
     tap: &Tap,
-    copies: Vec<Slow>,
+    copies: Result<Vec<Slow>, Reason>,
     (offload, frame): (&Offload, &[u8]),
     counts: &SlowPathCounts,
-) {
+) -> Result<(), Reason> {
     let mut written = 0;
-    for target in copies {
+    for target in copies? {
         match write(tap, &target, offload, frame).await {
             Ok(()) => written += 1,
             Err(reason) => counts.count_drop(reason),
@@ -183,6 +177,7 @@ async fn spread(
     counts
         .flooded
         .fetch_add(u64::from(written > 0), Ordering::Relaxed);
+    Ok(())
 }
 
 /// Tells the sender of a frame that was too big what would have fitted.

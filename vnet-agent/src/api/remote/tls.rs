@@ -12,14 +12,13 @@ use std::time::Duration;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, DigitallySignedStruct, Error, ServerConfig, SignatureScheme, version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
-use crate::identity::trust::{provider, roots};
+use crate::identity::trust::{self, provider, roots};
 use crate::identity::{Bundle, Certificate, Role};
 use crate::overlay::refusal::Turned;
 
@@ -41,13 +40,9 @@ impl HostTls {
     ///
     /// TLS cannot use it.
     pub fn new(bundle: &Bundle) -> Result<Self, Error> {
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(roots(bundle.authority())?, provider())
-                .build()
-                .map_err(|error| Error::General(error.to_string()))?;
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&version::TLS13])?
-            .with_client_cert_verifier(verifier)
+            .with_client_cert_verifier(trust::members(bundle.authority())?)
             .with_single_cert(bundle.chain(), bundle.key())?;
         config.alpn_protocols = vec![HTTP.to_vec()];
         config.send_tls13_tickets = 0;

@@ -111,19 +111,23 @@ impl Roll {
             }
             topology
         });
-        let of = |name: &str, from_star: Part| match &topology {
-            Some(topology) if topology.hosts.iter().any(|host| host.name == name) => topology
-                .part(name, 0, secrets)
-                .map_err(|error| error.to_string()),
-            _ => Ok(from_star),
+        // Nothing where the topology does not name the host.
+        let of = |name: &str| {
+            let names = |topology: &&Topology| topology.hosts.iter().any(|h| h.name == name);
+            let dealt = topology.as_ref().filter(names).map(|topology| {
+                let part = topology.part(name, 0, secrets);
+                part.map(|part| (part, topology))
+            });
+            dealt.transpose().map_err(|error| error.to_string())
         };
-        let mut own = of(hub.name, star.proxy())?;
-        if let Some(topology) = &topology {
-            own = with_the_unnamed(own, star.proxy(), hub.name, topology);
-        }
+        let own = match of(hub.name)? {
+            Some((part, topology)) => with_the_unnamed(part, star.proxy(), hub.name, topology),
+            None => star.proxy(),
+        };
         let mut parts = vec![(hub.name.to_owned(), own)];
         for name in self.kept.agents.keys() {
-            parts.push((name.clone(), of(name, star.agent(name))?));
+            let part = of(name)?.map_or_else(|| star.agent(name), |(part, _)| part);
+            parts.push((name.clone(), part));
         }
         Ok(parts)
     }
@@ -131,13 +135,14 @@ impl Roll {
 
 /// The proxy's part of a topology, and what the star has for those that the topology does not name:
 /// hosts that joined since, and stations that nobody had then. What it names is as it says.
-fn with_the_unnamed(part: Part, star: Part, proxy: &str, topology: &Topology) -> Part {
+fn with_the_unnamed(mut part: Part, star: Part, proxy: &str, topology: &Topology) -> Part {
     let named: BTreeSet<String> = topology.hosts.iter().map(|h| link_to(&h.name)).collect();
     let is_named = |link: &Link| named.contains(link.rung_of.as_ref().unwrap_or(&link.name));
-    let mut links = part.links.clone();
-    links.extend(star.links.into_iter().filter(|link| !is_named(link)));
+    let unnamed = star.links.into_iter().filter(|link| !is_named(link));
+    part.links.extend(unnamed);
     let carries = |to: &Target, network: &str| match to {
-        Target::Link(name) => links
+        Target::Link(name) => part
+            .links
             .iter()
             .any(|link| link.name == *name && link.carries(network)),
         Target::Port(_) | Target::Flood | Target::Drop => true,
@@ -159,12 +164,9 @@ fn with_the_unnamed(part: Part, star: Part, proxy: &str, topology: &Topology) ->
         };
         is_unsaid && carries(&rule.to, &rule.network)
     });
-    let rules: Vec<Rule> = more.chain(part.rules.iter().cloned()).collect();
-    Part {
-        links,
-        rules,
-        ..part
-    }
+    let more: Vec<Rule> = more.collect();
+    part.rules.splice(..0, more);
+    part
 }
 
 /// Whether two parts say the same, whatever their revision.

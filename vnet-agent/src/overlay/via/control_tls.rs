@@ -12,7 +12,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{ring, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::{Acceptor, WebPkiClientVerifier};
+use rustls::server::Acceptor;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, ServerConfig, SignatureScheme,
     version,
@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::{LazyConfigAcceptor, TlsConnector, client, server};
 
 use super::super::refusal::Turned;
-use crate::identity::trust::{provider, roots};
+use crate::identity::trust::{self, provider, roots};
 use crate::identity::{Bundle, Certificate, CertificateFingerprint, Role};
 
 /// What an agent says that it wants.
@@ -104,10 +104,6 @@ impl ProxyTls {
     ///
     /// TLS cannot use it.
     pub fn new(bundle: &Bundle) -> Result<Self, Error> {
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(roots(bundle.authority())?, provider())
-                .build()
-                .map_err(|error| Error::General(error.to_string()))?;
         let builder = || {
             ServerConfig::builder_with_provider(provider())
                 .with_protocol_versions(&[&version::TLS13])
@@ -115,7 +111,7 @@ impl ProxyTls {
         let chain = || (bundle.chain(), bundle.key());
         let (certificates, key) = chain();
         let mut members = builder()?
-            .with_client_cert_verifier(verifier)
+            .with_client_cert_verifier(trust::members(bundle.authority())?)
             .with_single_cert(certificates, key)?;
         let (certificates, key) = chain();
         let mut strangers = builder()?

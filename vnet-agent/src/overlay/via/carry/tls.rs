@@ -9,19 +9,14 @@ use std::sync::Arc;
 
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::{
-    ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme,
-    version,
-};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, ServerConfig, SignatureScheme, version};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::connection::{Ended, Stream};
-use crate::identity::{Bundle, Certificate, CertificateFingerprint, Role};
+use crate::identity::{Bundle, Certificate, CertificateFingerprint, Role, trust};
 
 /// What TLS begins with: the type of a handshake record.
 pub const FIRST_BYTE: u8 = 0x16;
@@ -55,20 +50,15 @@ impl Certificates {
     ///
     /// The bundle will not do for TLS.
     pub fn new(bundle: &Bundle) -> Result<Self, Error> {
-        let provider = Arc::new(ring::default_provider());
-        let mut roots = RootCertStore::empty();
-        roots.add(bundle.authority().clone())?;
-        let ours = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-            .build()
-            .map_err(|error| Error::General(error.to_string()))?;
+        let ours = trust::members(bundle.authority())?;
         let versions = &[&version::TLS13];
-        let mut server = ServerConfig::builder_with_provider(provider.clone())
+        let mut server = ServerConfig::builder_with_provider(trust::provider())
             .with_protocol_versions(versions)?
             .with_client_cert_verifier(ours.clone())
             .with_single_cert(bundle.chain(), bundle.key())?;
         server.alpn_protocols = vec![PURPOSE.to_vec()];
         server.send_tls13_tickets = 0;
-        let mut client = ClientConfig::builder_with_provider(provider)
+        let mut client = ClientConfig::builder_with_provider(trust::provider())
             .with_protocol_versions(versions)?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(AnyHost(ours)))
